@@ -1,0 +1,442 @@
+"""The contract between the construct and its handler: properties in, one frozen and checked `Request` out.
+
+The construct imports this module for its own checks at synth, so that a rule is written once. It imports
+nothing outside the standard library. Every scalar of a property may arrive as a string, and old shapes of
+the properties come back on rollback and Delete for ever: keys are only ever added.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+MAX_S3_PATHS = 100
+"""Paths in one selection (API: `ChannelMessages.s3Paths`, 1 to 100 entries)."""
+MAX_S3_PATH_LENGTH = 1024
+MAX_PIPELINE_NAME_LENGTH = 128
+MAX_WAIT = timedelta(hours=12)
+"""The longest wait that CloudFormation knows (WaitCondition, 43,200 s), less the time for the answer."""
+MAX_LAST = timedelta(days=36_500)
+
+ANSWER_ALLOWANCE = timedelta(minutes=5)
+"""What a request may take on top of the wait: start the run, wait for IAM, cancel, answer, retry all that."""
+LONGEST_CUSTOM_RESOURCE_WAIT = timedelta(hours=1) - ANSWER_ALLOWANCE
+"""A longer wait needs a WaitCondition: a custom resource ends after 3,600 s (`ServiceTimeout`)."""
+
+NOT_STARTED = "not-started"
+"""Stands for the run in the physical id of a request that failed before it started one."""
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+_PIPELINE_NAME = re.compile(r"(?!__)[a-zA-Z0-9_]+")
+_S3_PATH = re.compile(r"[a-zA-Z0-9/_!'(){}*\s.\-=:]+")
+_STATE_MACHINE_ARN = re.compile(r"arn:[^:]+:states:[^:]+:[^:]+:stateMachine:([^:/]{1,80})")
+
+
+class Failure(ValueError):
+    """A request that cannot be fulfilled; its text is what CloudFormation shows as the reason."""
+
+    def __init__(self, reason: str, *, physical_id: str | None = None) -> None:
+        super().__init__(reason)
+        self.physical_id = physical_id
+
+
+class RequestType(StrEnum):
+    CREATE = "Create"
+    UPDATE = "Update"
+    DELETE = "Delete"
+
+
+class Kind(StrEnum):
+    """The kinds of pipeline that can be reprocessed."""
+
+    IOT_ANALYTICS = "IOT_ANALYTICS"
+    STATE_MACHINE = "STATE_MACHINE"
+
+
+class OnTimeout(StrEnum):
+    """What happens to a run that is still going at the end of the wait."""
+
+    FAIL = "FAIL"
+    DETACH = "DETACH"
+
+
+class OnRollback(StrEnum):
+    """Whether a rollback runs the restored definition again."""
+
+    KEEP = "KEEP"
+    REPROCESS = "REPROCESS"
+
+
+class OnRemoval(StrEnum):
+    """What happens to a run that is still going when the resource is removed."""
+
+    CANCEL = "CANCEL"
+    LEAVE = "LEAVE"
+
+
+def check_pipeline_name(argument: str, value: str) -> str:
+    """The name itself, if IoT Analytics accepts it (API: `PipelineName`)."""
+    if not 1 <= len(value) <= MAX_PIPELINE_NAME_LENGTH:
+        raise Failure(f"'{argument}' must have 1 to {MAX_PIPELINE_NAME_LENGTH} characters, got {len(value)}")
+    if not _PIPELINE_NAME.fullmatch(value):
+        raise Failure(
+            f"'{argument}' must consist of letters, digits and underscores and not begin with two underscores, "
+            f"got '{value}'; IoT Analytics allows no hyphens"
+        )
+    return value
+
+
+def check_s3_path_count(argument: str, count: int) -> None:
+    """Raises unless that many paths fit one call."""
+    if not 1 <= count <= MAX_S3_PATHS:
+        raise Failure(
+            f"'{argument}' must have 1 to {MAX_S3_PATHS} entries, got {count}; select by time to replay more objects"
+        )
+
+
+def check_s3_path(argument: str, value: str) -> str:
+    """The path itself, if the API accepts it: a full object key without the bucket (API: `S3PathChannelMessage`)."""
+    if not 1 <= len(value) <= MAX_S3_PATH_LENGTH:
+        raise Failure(f"'{argument}' must have 1 to {MAX_S3_PATH_LENGTH} characters, got {len(value)}")
+    if value.startswith("s3://"):
+        raise Failure(f"'{argument}' must be an object key without its bucket, got '{value}'; leave out 's3://<bucket>/'")
+    if not _S3_PATH.fullmatch(value):
+        raise Failure(f"'{argument}' has a character that the API refuses, got '{value}'; it takes {_S3_PATH.pattern}")
+    return value
+
+
+def check_time(argument: str, value: datetime) -> datetime:
+    """The time in UTC, if it names one instant in whole seconds."""
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise Failure(f"'{argument}' must know its time zone, got {value.isoformat()}; add tzinfo=timezone.utc")
+    if value.microsecond:
+        raise Failure(f"'{argument}' must be in whole seconds, got {value.isoformat()}; use .replace(microsecond=0)")
+    if value.timestamp() < 0:
+        raise Failure(f"'{argument}' must not be before 1970, got {value.isoformat()}")
+    return value.astimezone(UTC)
+
+
+def parse_time(argument: str, value: str) -> datetime:
+    """The time that an ISO 8601 text with an offset names."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise Failure(f"'{argument}' must be an ISO 8601 time such as 2025-01-31T00:00:00Z, got '{value}'") from None
+    return check_time(argument, moment)
+
+
+def check_order(start: tuple[str, datetime], end: tuple[str, datetime]) -> None:
+    """Raises unless the range holds at least a second: start is inclusive, end exclusive."""
+    if start[1] >= end[1]:
+        raise Failure(
+            f"'{start[0]}' must be before '{end[0]}', got {format_time(start[1])} and {format_time(end[1])}"
+        )
+
+
+def check_last(argument: str, seconds: int) -> int:
+    """The seconds themselves, if they are between one second and a hundred years."""
+    if not 1 <= seconds <= MAX_LAST.total_seconds():
+        raise Failure(
+            f"'{argument}' must be between 1 second and {MAX_LAST.days} days, got {seconds} seconds; "
+            "use .all() to replay everything"
+        )
+    return seconds
+
+
+def check_wait(argument: str, seconds: int) -> int:
+    """The seconds themselves, if CloudFormation can wait that long."""
+    longest = MAX_WAIT - ANSWER_ALLOWANCE
+    if seconds < 1:
+        raise Failure(f"'{argument}' must be at least 1 second, got {seconds}; use Wait.none() to return at once")
+    if seconds > longest.total_seconds():
+        raise Failure(
+            f"'{argument}' must be at most {_minutes(longest)} minutes (12 hours less {_minutes(ANSWER_ALLOWANCE)} "
+            f"minutes for the answer), got {seconds / 60:g} minutes; use Wait.none() to return at once"
+        )
+    return seconds
+
+
+def check_endpoint_url(argument: str, value: str) -> str:
+    """The URL itself, if it is one that a client can be pointed at."""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Failure(f"'{argument}' must be an http or https URL without credentials, got '{value}'")
+    return value
+
+
+def state_machine_name(argument: str, arn: str) -> str:
+    """The machine's name, from its ARN."""
+    match = _STATE_MACHINE_ARN.fullmatch(arn)
+    if not match:
+        raise Failure(f"'{argument}' must be the ARN of a state machine, got '{arn}'")
+    return match[1]
+
+
+def format_time(moment: datetime) -> str:
+    """The time as the properties and the attributes write it: `2025-01-31T00:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The pipeline to reprocess."""
+
+    kind: Kind
+    name: str
+    arn: str = ""
+    endpoint_url: str | None = None
+
+    @classmethod
+    def parse(cls, properties: object) -> Target:
+        values = _mapping("Pipeline", properties)
+        kind = _one_of("Pipeline.Kind", values.get("Kind"), Kind)
+        if kind is Kind.STATE_MACHINE:
+            arn = _text("Pipeline.Arn", values.get("Arn"))
+            return cls(kind, state_machine_name("Pipeline.Arn", arn), arn=arn)
+        url = values.get("EndpointUrl")
+        return cls(
+            kind,
+            check_pipeline_name("Pipeline.Name", _text("Pipeline.Name", values.get("Name"))),
+            endpoint_url=None if url is None else check_endpoint_url("Pipeline.EndpointUrl", _text("EndpointUrl", url)),
+        )
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Which stored messages a run reads; none of the fields set means all of them."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    last_seconds: int | None = None
+    s3_paths: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, properties: object) -> Messages:
+        values = _mapping("Messages", properties)
+        ways = [way for way in (("StartTime", "EndTime"), ("LastSeconds",), ("S3Paths",), ("All",)) if any(values.get(key) is not None for key in way)]
+        if len(ways) != 1:
+            raise Failure(
+                "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, All; "
+                f"got {', '.join(sorted(values)) or 'none'}"
+            )
+        if "LastSeconds" in values:
+            return cls(last_seconds=check_last("Messages.LastSeconds", _whole("Messages.LastSeconds", values["LastSeconds"])))
+        if "S3Paths" in values:
+            return cls(s3_paths=_s3_paths(values["S3Paths"]))
+        start, end = (
+            parse_time(f"Messages.{key}", _text(f"Messages.{key}", values[key])) if values.get(key) is not None else None
+            for key in ("StartTime", "EndTime")
+        )
+        if start and end:
+            check_order(("Messages.StartTime", start), ("Messages.EndTime", end))
+        return cls(start=start, end=end)
+
+    def at(self, moment: datetime) -> Messages:
+        """The same selection with `LastSeconds` counted back from that moment."""
+        if self.last_seconds is None:
+            return self
+        end = moment.replace(microsecond=0)
+        return Messages(start=end - timedelta(seconds=self.last_seconds), end=end)
+
+    def properties(self) -> dict[str, Any]:
+        """The selection as the properties write it."""
+        if self.last_seconds is not None:
+            return {"LastSeconds": self.last_seconds}
+        if self.s3_paths:
+            return {"S3Paths": list(self.s3_paths)}
+        times = {"StartTime": self.start, "EndTime": self.end}
+        return {key: format_time(value) for key, value in times.items() if value} or {"All": True}
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long a deploy waits for the run, and what it does then."""
+
+    timeout: timedelta
+    on_timeout: OnTimeout
+    signal_url: str | None = field(default=None, repr=False)
+    """The handle of a WaitCondition: a secret, whoever reads it can end the wait."""
+
+    @classmethod
+    def parse(cls, properties: object) -> Wait | None:
+        if not properties:
+            return None
+        values = _mapping("Wait", properties)
+        seconds = check_wait("Wait.TimeoutSeconds", _whole("Wait.TimeoutSeconds", values.get("TimeoutSeconds")))
+        url = values.get("SignalUrl")
+        if url is None and seconds > LONGEST_CUSTOM_RESOURCE_WAIT.total_seconds():
+            raise Failure(
+                f"'Wait.TimeoutSeconds' above {LONGEST_CUSTOM_RESOURCE_WAIT.total_seconds():.0f} needs "
+                f"'Wait.SignalUrl', got {seconds}"
+            )
+        return cls(
+            timeout=timedelta(seconds=seconds),
+            on_timeout=_one_of("Wait.OnTimeout", values.get("OnTimeout", OnTimeout.FAIL), OnTimeout),
+            signal_url=None if url is None else _text("Wait.SignalUrl", url),
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The properties of the custom resource."""
+
+    target: Target
+    messages: Messages
+    trigger: str
+    wait: Wait | None
+    on_rollback: OnRollback
+    on_removal: OnRemoval
+
+    @classmethod
+    def parse(cls, properties: object) -> Settings:
+        values = _mapping("ResourceProperties", properties)
+        return cls(
+            target=Target.parse(values.get("Pipeline")),
+            messages=Messages.parse(values.get("Messages")),
+            trigger=_text("Trigger", values.get("Trigger")),
+            wait=Wait.parse(values.get("Wait")),
+            on_rollback=_one_of("OnRollback", values.get("OnRollback", OnRollback.KEEP), OnRollback),
+            on_removal=_one_of("OnRemoval", values.get("OnRemoval", OnRemoval.CANCEL), OnRemoval),
+        )
+
+    @property
+    def decides_the_data(self) -> tuple[Target, Messages, str]:
+        """What has to change before anything is reprocessed; a new time-out alone starts nothing."""
+        return replace(self.target, endpoint_url=None), self.messages, self.trigger
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of CloudFormation. Its ResponseURL is not here: only `lifecycle` needs that secret."""
+
+    type: RequestType
+    stack_id: str
+    request_id: str
+    logical_id: str
+    physical_id: str
+    settings: Settings
+    previous: Settings | None
+    requested_at: datetime
+
+    @classmethod
+    def parse(cls, event: Mapping[str, Any], *, now: datetime) -> Request:
+        """Reads an event.
+
+        Args:
+            event: What Lambda was called with.
+            now: When it was called; stands in for the time of the request where the ResponseURL bears none.
+
+        Raises:
+            Failure: A property is missing or wrong; the text names it.
+        """
+        return cls(
+            type=_one_of("RequestType", event.get("RequestType"), RequestType),
+            stack_id=_text("StackId", event.get("StackId")),
+            request_id=_text("RequestId", event.get("RequestId")),
+            logical_id=_text("LogicalResourceId", event.get("LogicalResourceId")),
+            physical_id=str(event.get("PhysicalResourceId") or ""),
+            settings=Settings.parse(event.get("ResourceProperties")),
+            previous=_readable(event.get("OldResourceProperties")),
+            requested_at=_signed_at(event.get("ResponseURL")) or now,
+        )
+
+    @property
+    def changes_the_data(self) -> bool:
+        """Whether what decides the resulting data differs from what the resource had before."""
+        return self.previous is None or self.previous.decides_the_data != self.settings.decides_the_data
+
+    @property
+    def answer_by(self) -> datetime:
+        """When CloudFormation stops listening (`ServiceTimeout`)."""
+        wait = self.settings.wait
+        waits_here = wait is not None and wait.signal_url is None
+        return self.requested_at + ANSWER_ALLOWANCE + (wait.timeout if wait and waits_here else timedelta())
+
+    @property
+    def messages(self) -> Messages:
+        """The selection, counted from the time of the request: the same however often the event comes."""
+        return self.settings.messages.at(self.requested_at)
+
+    def id_of(self, run_id: str) -> str:
+        """The physical id of the resource whose run that is."""
+        return f"{self.settings.target.name}/{run_id}"
+
+
+def run_of(physical_id: str, target: Target) -> str | None:
+    """The run that a physical id of ours names; None if it names none, or was invented by CloudFormation."""
+    run_id = physical_id.removeprefix(f"{target.name}/")
+    return None if run_id in (physical_id, NOT_STARTED, "") else run_id
+
+
+def is_ours(physical_id: str, target: Target) -> bool:
+    """Whether this handler issued the id; CloudFormation invents one when a Create never answered."""
+    return physical_id.startswith(f"{target.name}/")
+
+
+def _s3_paths(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise Failure(f"'Messages.S3Paths' must be a list of object keys, got {type(value).__name__}")
+    check_s3_path_count("Messages.S3Paths", len(value))
+    return tuple(
+        check_s3_path(f"Messages.S3Paths[{index}]", _text(f"Messages.S3Paths[{index}]", path))
+        for index, path in enumerate(value)
+    )
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Failure(f"'{name}' must be an object, got {type(value).__name__}")
+    return value
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise Failure(f"'{name}' must be a text that is not empty, got {_shown(value)}")
+    return value
+
+
+def _whole(name: str, value: object) -> int:
+    try:
+        return int(value) if isinstance(value, str) or type(value) is int else int("")
+    except ValueError:
+        raise Failure(f"'{name}' must be a whole number, got {_shown(value)}") from None
+
+
+def _one_of(name: str, value: object, choices: type[_Choice]) -> _Choice:
+    try:
+        return choices(str(value))
+    except ValueError:
+        raise Failure(f"'{name}' must be one of {', '.join(choices)}, got {_shown(value)}") from None
+
+
+def _shown(value: object) -> str:
+    return f"'{value[:200]}'" if isinstance(value, str) else type(value).__name__
+
+
+def _minutes(length: timedelta) -> str:
+    return f"{length.total_seconds() / 60:g}"
+
+
+def _readable(properties: object) -> Settings | None:
+    """Old properties may have any shape that a version before this one wrote; unreadable ones tell nothing."""
+    try:
+        return Settings.parse(properties)
+    except Failure:
+        return None
+
+
+def _signed_at(url: object) -> datetime | None:
+    try:
+        signed = parse_qs(urlsplit(str(url)).query)["X-Amz-Date"][0]
+        return datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except (KeyError, ValueError):
+        return None
