@@ -4,9 +4,9 @@
 PYTHON ?= python3
 # More arguments for pytest, as in `make test PYTEST='-k rollback -x'`.
 PYTEST ?=
-# How many random scenarios `make soak` plays, and from which seed (0: a new one each time; it is printed).
+# How many random scenarios each test of `make soak` plays, and from which seed (empty: a new one, printed first).
 SCENARIOS ?= 100000
-SEED ?= 0
+SEED ?=
 
 DEMO := local_aws.demo
 CHECKED := constructs lambda local tests benchmarks examples app.py
@@ -46,16 +46,18 @@ test: setup lint ## All checks and all tests
 	@$(BIN)/python -m pytest $(PYTEST)
 
 lint: $(PROJECT) ## Style, format and types
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check . ; exit 1; }
+	@$(BIN)/ruff check --quiet --output-format=concise .
+	@$(BIN)/ruff format --quiet --check --output-format=concise .
 	@$(BIN)/mypy --no-error-summary $(wildcard $(CHECKED))
 
 format: $(PROJECT) ## Write the code in its format, and mend what can be mended
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-soak: setup ## Play random scenarios of the lifecycle: SCENARIOS=100000 SEED=0
-	@$(BIN)/python -m pytest tests/simulation -m soak --timeout=0 --soak-scenarios=$(SCENARIOS) --soak-seed=$(SEED)
+soak: setup ## Play random scenarios of the lifecycle for as long as one has patience: SCENARIOS=100000 SEED=
+	@seed=$(or $(SEED),$$RANDOM$$RANDOM); echo "SEED=$$seed SCENARIOS=$(SCENARIOS)"; \
+	  SCENARIOS=$(SCENARIOS) $(BIN)/python -m pytest tests/simulation \
+	    --hypothesis-profile=soak --hypothesis-seed=$$seed --timeout=0 $(PYTEST)
 
 bench: setup ## Measure what the README claims
 	@$(BIN)/python benchmarks

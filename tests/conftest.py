@@ -1,27 +1,28 @@
-"""What holds for every test: no network, and which tests may talk to themselves."""
+"""What holds for every test: no network, which tests may talk to themselves, and how hard Hypothesis tries."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 
+# `make test` never fails by chance: the same scenarios each time, and none fails for being slow. A test that wants
+# more than the default says `settings(max_examples=max(2_000, settings.default.max_examples))`: `make soak` then
+# plays SCENARIOS of them, from a seed that it prints.
+settings.register_profile("test", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile(
+    "soak", max_examples=int(os.environ.get("SCENARIOS", "100000")), deadline=None, print_blob=True
+)
+settings.load_profile("test")
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Lets `make soak` say how much is enough."""
-    soak = parser.getgroup("soak")
-    soak.addoption("--soak-scenarios", type=int, default=100_000, help="random scenarios that a soak test plays")
-    soak.addoption("--soak-seed", type=int, default=0, help="the seed of the soak tests (0: a new one)")
 
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Opens the loopback interface where a test says so, and leaves the soak tests to `make soak`."""
-    soaking = "soak" in config.option.markexpr
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Opens the loopback interface, and nothing beyond it, to the tests that say so."""
     for item in items:
         if item.get_closest_marker("embedded") or item.get_closest_marker("loopback"):
             item.add_marker(pytest.mark.allow_hosts(LOOPBACK))
-        if item.get_closest_marker("soak") and not soaking:
-            item.add_marker(pytest.mark.skip(reason="takes hours: make soak"))
 
 
 @pytest.fixture(scope="session")
