@@ -1,12 +1,27 @@
-"""What holds for every test: no network, which tests may talk to themselves, and how hard Hypothesis tries."""
+"""What holds for every test: no network, nobody's account, and how hard Hypothesis tries."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+
+# Whatever the person at the keyboard is logged in to, no test can reach it, nor does boto3 look for it elsewhere.
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[name]
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    # jsii finds the Node of the environment, also when pytest is not started by make.
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+}
 
 # `make test` never fails by chance: the same scenarios each time, and none fails for being slow. A test that wants
 # more than the default says `settings(max_examples=max(2_000, settings.default.max_examples))`: `make soak` then
