@@ -1,0 +1,228 @@
+"""Python functions run by AWS's own runtime client, each execution environment in a process of its own.
+
+ministack imports Python handlers into a loop of its own; custom runtimes, though, it serves over the Lambda Runtime
+API, with warm reuse, enforced time-outs and one environment for each concurrent invocation. So a Python function is
+given to that as a custom runtime whose ``bootstrap`` starts awslambdaric. On top come the environment variables of
+the real one, nothing of the emulator's own, and log lines that are in CloudWatch Logs as soon as they are written.
+"""
+
+import contextvars
+import io
+import os
+import queue
+import shlex
+import time
+import uuid
+import zipfile
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import IO, Any
+
+from local_aws.emulator import hooks
+
+_LAMBDA = "ministack.services.lambda_svc"
+_RUNTIME = "ministack.core.lambda_runtime"
+_LOGS = "ministack.services.cloudwatch_logs"
+
+LIVE = "live"
+"""The ``log_source`` of a result whose log lines are in CloudWatch Logs already."""
+
+_PASSED_ON = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_IOTANALYTICS",
+    "SSL_CERT_FILE",
+    "AWS_CA_BUNDLE",
+    "HOME",
+    "TMPDIR",
+)
+"""What a function gets of the emulator's environment: how to reach AWS, and private places."""
+
+_STREAM: contextvars.ContextVar[str] = contextvars.ContextVar("log_stream")
+"""The log stream of the execution environment that is being started."""
+
+
+def install(*, runtime_python: str) -> None:
+    """Run Python functions with ``python -m awslambdaric``.
+
+    Args:
+        runtime_python: Path of a Python that has awslambdaric and the boto3 of the functions.
+    """
+    worker = _worker_class(runtime_python)
+    hooks.replace(
+        _RUNTIME,
+        "_worker_class_for",
+        "config",
+        lambda original: lambda config: worker if _is_python(config) else original(config),
+    )
+    hooks.replace(_LAMBDA, "_execute_function_warm", "func event request_id", _execute_like_a_custom_runtime)
+    hooks.replace(
+        _LAMBDA, "_emit_lambda_logs", "func request_id log_text error duration_ms log_source", _skip_live_logs
+    )
+    hooks.replace(_LAMBDA, "_provided_worker_env", "config code_dir port", _environment)
+
+
+def _is_python(config: dict[str, Any]) -> bool:
+    return str(config.get("Runtime", "")).startswith("python")
+
+
+def _execute_like_a_custom_runtime(original: Any) -> Any:
+    execute = hooks.find(_LAMBDA, "_execute_function_provided_warm")
+
+    def execute_function_warm(func: dict[str, Any], event: object, request_id: str) -> dict[str, Any]:
+        if not _is_python(func.get("config") or func):
+            return dict(original(func, event, request_id))
+        return {**execute(func, event, request_id), "log_source": LIVE}
+
+    return execute_function_warm
+
+
+def _skip_live_logs(original: Any) -> Any:
+    def emit_lambda_logs(*arguments: Any, log_source: str | None = None) -> None:
+        if log_source != LIVE:
+            original(*arguments, log_source=log_source)
+
+    return emit_lambda_logs
+
+
+def _environment(original: Any) -> Any:
+    reserved_left_out = hooks.find(_LAMBDA, "_runtime_env_vars")
+
+    def provided_worker_env(config: dict[str, Any], code_dir: str, port: int) -> dict[str, str]:
+        full: dict[str, str] = original(config, code_dir, port)
+        if not _is_python(config):
+            return full
+        # Not the whole of it, because that has the emulator's own settings, and the key that may do everything.
+        names = {name for name in full if name.startswith(("AWS_LAMBDA_", "LAMBDA_TASK_", "_HANDLER"))}
+        names |= {"AWS_REGION", "AWS_DEFAULT_REGION"}
+        names |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+        environment = {name: full[name] for name in names}
+        environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        environment |= {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{config['Runtime']}",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": _log_group(config),
+            "AWS_LAMBDA_LOG_STREAM_NAME": _STREAM.get(),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            # The folder of the code is read-only on Lambda; here it is shared by the environments of a function.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join(_layers(config)),
+        }
+        environment |= reserved_left_out(config)
+        return environment
+
+    return provided_worker_env
+
+
+def _layers(config: dict[str, Any]) -> Iterable[str]:
+    extract = hooks.find(_LAMBDA, "_provided_runtime_code_dir")
+    content = hooks.find(_LAMBDA, "_resolve_layer_zip")
+    for layer in config.get("Layers") or []:
+        archive = content(layer)
+        if archive:
+            yield os.path.join(extract(archive), "python")  # noqa: PTH118 - one string among strings
+
+
+def _log_group(config: dict[str, Any]) -> str:
+    own = (config.get("LoggingConfig") or {}).get("LogGroup")
+    return str(own or f"/aws/lambda/{config.get('FunctionName')}")
+
+
+def _with_bootstrap(code_zip: bytes, runtime_python: str) -> bytes:
+    archive = io.BytesIO(code_zip)
+    with zipfile.ZipFile(archive, "a") as added:
+        bootstrap = zipfile.ZipInfo("bootstrap")
+        bootstrap.external_attr = 0o755 << 16
+        added.writestr(
+            bootstrap, f'#!/bin/sh\nexec {shlex.quote(runtime_python)} -m awslambdaric "$_HANDLER"\n'
+        )
+    return archive.getvalue()
+
+
+def _worker_class(runtime_python: str) -> type:
+    base = hooks.find(_RUNTIME, "ProvidedWorker")
+
+    class AwslambdaricWorker(base):  # type: ignore[misc, valid-type]  # found by name, for `hooks`
+        """One execution environment of a Python function."""
+
+        def __init__(self, func_name: str, config: dict[str, Any], code_zip: bytes) -> None:
+            super().__init__(func_name, config, _with_bootstrap(code_zip, runtime_python))
+            self._stream = ""
+            self._first_lines: list[str] = []
+            self._scope = contextvars.copy_context()
+
+        def _spawn(self, init_timeout: float | None = None) -> None:
+            version = self.config.get("Version", "$LATEST")
+            self._stream = f"{datetime.now(UTC):%Y/%m/%d}/[{version}]{uuid.uuid4().hex}"
+            _STREAM.set(self._stream)
+            # The account and region of this invocation, which the thread that reads the output does not inherit.
+            self._scope = contextvars.copy_context()
+            super()._spawn(init_timeout)
+            self._log(self._first_lines)
+
+        def invoke(self, event: object, request_id: str, **more: Any) -> dict[str, Any]:
+            """Run one invocation, framed in the log by the lines of the platform."""
+            self._first_lines = [
+                f"START RequestId: {request_id} Version: {self.config.get('Version', '$LATEST')}"
+            ]
+            if self._proc is not None and self._proc.poll() is None:
+                self._log(self._first_lines)
+            began = time.monotonic()
+            result: dict[str, Any] = super().invoke(event, request_id, **more)
+            milliseconds = (time.monotonic() - began) * 1000
+            # Lambda itself tells this, for the function was not there any more to tell it.
+            timed_out = [f"{request_id} {result['error']}"] if "timed out" in str(result.get("error")) else []
+            report = f"REPORT RequestId: {request_id}\tDuration: {milliseconds:.2f} ms"
+            self._log([*timed_out, f"END RequestId: {request_id}", report])
+            return result
+
+        def _pump_output(self, stream: IO[bytes], log_queue: "queue.Queue[str]") -> None:
+            scope, group_name, stream_name = self._scope, _log_group(self.config), self._stream
+            with stream:
+                for raw in stream:
+                    line = raw.decode(errors="replace").rstrip("\n")
+                    scope.run(_append, group_name, stream_name, [line])
+                    if not log_queue.full():  # only for LogType=Tail and the reasons of failed starts
+                        log_queue.put_nowait(line)
+
+        def _drain_stderr_bounded(self, **_waits: float) -> str:
+            return str(
+                self._drain_stderr()
+            )  # nothing to wait for: the lines are in CloudWatch Logs without this
+
+        def _log(self, lines: list[str]) -> None:
+            _append(_log_group(self.config), self._stream, lines)
+
+    return AwslambdaricWorker
+
+
+def _append(group_name: str, stream_name: str, lines: list[str]) -> None:
+    groups = hooks.find(_LOGS, "_log_groups")
+    now = int(time.time() * 1000)
+    if group_name not in groups:
+        if not group_name.startswith("/aws/lambda/"):
+            return  # a group that was deleted, or never made, is not brought back by the function
+        arn = hooks.find(_LOGS, "_make_group_arn")(group_name)
+        groups[group_name] = {
+            "arn": arn,
+            "creationTime": now,
+            "retentionInDays": None,
+            "tags": {},
+            "subscriptionFilters": {},
+            "streams": {},
+        }
+    stream = groups[group_name]["streams"].setdefault(
+        stream_name,
+        {
+            "events": [],
+            "uploadSequenceToken": "1",
+            "creationTime": now,
+            "firstEventTimestamp": None,
+            "lastEventTimestamp": None,
+            "lastIngestionTime": None,
+        },
+    )
+    events = [{"timestamp": now, "message": line, "ingestionTime": now} for line in lines]
+    hooks.find(_LOGS, "_append_log_events")(stream, events)

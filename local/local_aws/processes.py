@@ -1,0 +1,55 @@
+"""Child processes that end when we do."""
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from typing import IO
+
+_GRACE_SECONDS = 3.0
+
+
+def stop(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+    """End a process that leads a group, and all of its group: kindly, and after a few seconds by SIGKILL.
+
+    Never raises; a process that has ended already may still have left members of its group behind.
+    """
+    if process.stdin:
+        with suppress(OSError):
+            process.stdin.close()
+    _signal_group(process, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_SECONDS)
+    _signal_group(process, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_SECONDS)
+    if process.stdout:
+        process.stdout.close()
+
+
+def start(
+    command: list[str], *, environment: dict[str, str], output: IO[bytes] | int, keep: tuple[int, ...] = ()
+) -> "subprocess.Popen[bytes]":
+    """Start a process as the leader of its own session, so that Ctrl-C reaches us first and we end it in order.
+
+    Args:
+        command: Program and arguments.
+        environment: All of its environment variables.
+        output: Where its standard output goes; standard error goes there too.
+        keep: File descriptors it inherits.
+    """
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        pass_fds=keep,
+        start_new_session=True,
+    )
+
+
+def _signal_group(process: "subprocess.Popen[bytes] | subprocess.Popen[str]", number: signal.Signals) -> None:
+    # The leader's process id names the group as long as one member lives, also after the leader was waited for.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
