@@ -28,6 +28,9 @@ ANSWER_ALLOWANCE = timedelta(minutes=5)
 LONGEST_CUSTOM_RESOURCE_WAIT = timedelta(hours=1) - ANSWER_ALLOWANCE
 """A longer wait needs a WaitCondition: a custom resource ends after 3,600 s (`ServiceTimeout`)."""
 
+ARRIVED_AT = "ArrivedAt"
+"""Key under which an event carries the time (epoch seconds) at which the handler first saw it."""
+
 NOT_STARTED = "not-started"
 """Stands for the run in the physical id of a request that failed before it started one."""
 
@@ -104,18 +107,26 @@ def check_s3_path(argument: str, value: str) -> str:
     if not 1 <= len(value) <= MAX_S3_PATH_LENGTH:
         raise Failure(f"'{argument}' must have 1 to {MAX_S3_PATH_LENGTH} characters, got {len(value)}")
     if value.startswith("s3://"):
-        raise Failure(f"'{argument}' must be an object key without its bucket, got '{value}'; leave out 's3://<bucket>/'")
+        raise Failure(
+            f"'{argument}' must be an object key without its bucket, got '{value}'; leave out 's3://<bucket>/'"
+        )
     if not _S3_PATH.fullmatch(value):
-        raise Failure(f"'{argument}' has a character that the API refuses, got '{value}'; it takes {_S3_PATH.pattern}")
+        raise Failure(
+            f"'{argument}' has a character that the API refuses, got '{value}'; it takes {_S3_PATH.pattern}"
+        )
     return value
 
 
 def check_time(argument: str, value: datetime) -> datetime:
     """The time in UTC, if it names one instant in whole seconds."""
     if value.tzinfo is None or value.utcoffset() is None:
-        raise Failure(f"'{argument}' must know its time zone, got {value.isoformat()}; add tzinfo=timezone.utc")
+        raise Failure(
+            f"'{argument}' must know its time zone, got {value.isoformat()}; add tzinfo=timezone.utc"
+        )
     if value.microsecond:
-        raise Failure(f"'{argument}' must be in whole seconds, got {value.isoformat()}; use .replace(microsecond=0)")
+        raise Failure(
+            f"'{argument}' must be in whole seconds, got {value.isoformat()}; use .replace(microsecond=0)"
+        )
     if value.timestamp() < 0:
         raise Failure(f"'{argument}' must not be before 1970, got {value.isoformat()}")
     return value.astimezone(UTC)
@@ -126,7 +137,9 @@ def parse_time(argument: str, value: str) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise Failure(f"'{argument}' must be an ISO 8601 time such as 2025-01-31T00:00:00Z, got '{value}'") from None
+        raise Failure(
+            f"'{argument}' must be an ISO 8601 time such as 2025-01-31T00:00:00Z, got '{value}'"
+        ) from None
     return check_time(argument, moment)
 
 
@@ -152,7 +165,9 @@ def check_wait(argument: str, seconds: int) -> int:
     """The seconds themselves, if CloudFormation can wait that long."""
     longest = MAX_WAIT - ANSWER_ALLOWANCE
     if seconds < 1:
-        raise Failure(f"'{argument}' must be at least 1 second, got {seconds}; use Wait.none() to return at once")
+        raise Failure(
+            f"'{argument}' must be at least 1 second, got {seconds}; use Wait.none() to return at once"
+        )
     if seconds > longest.total_seconds():
         raise Failure(
             f"'{argument}' must be at most {_minutes(longest)} minutes (12 hours less {_minutes(ANSWER_ALLOWANCE)} "
@@ -206,7 +221,9 @@ class Target:
         return cls(
             kind,
             check_pipeline_name("Pipeline.Name", _text("Pipeline.Name", values.get("Name"))),
-            endpoint_url=None if url is None else check_endpoint_url("Pipeline.EndpointUrl", _text("EndpointUrl", url)),
+            endpoint_url=None
+            if url is None
+            else check_endpoint_url("Pipeline.EndpointUrl", _text("EndpointUrl", url)),
         )
 
 
@@ -222,18 +239,28 @@ class Messages:
     @classmethod
     def parse(cls, properties: object) -> Messages:
         values = _mapping("Messages", properties)
-        ways = [way for way in (("StartTime", "EndTime"), ("LastSeconds",), ("S3Paths",), ("All",)) if any(values.get(key) is not None for key in way)]
+        ways = [
+            way
+            for way in (("StartTime", "EndTime"), ("LastSeconds",), ("S3Paths",), ("All",))
+            if any(values.get(key) is not None for key in way)
+        ]
         if len(ways) != 1:
             raise Failure(
                 "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, All; "
                 f"got {', '.join(sorted(values)) or 'none'}"
             )
         if "LastSeconds" in values:
-            return cls(last_seconds=check_last("Messages.LastSeconds", _whole("Messages.LastSeconds", values["LastSeconds"])))
+            return cls(
+                last_seconds=check_last(
+                    "Messages.LastSeconds", _whole("Messages.LastSeconds", values["LastSeconds"])
+                )
+            )
         if "S3Paths" in values:
             return cls(s3_paths=_s3_paths(values["S3Paths"]))
         start, end = (
-            parse_time(f"Messages.{key}", _text(f"Messages.{key}", values[key])) if values.get(key) is not None else None
+            parse_time(f"Messages.{key}", _text(f"Messages.{key}", values[key]))
+            if values.get(key) is not None
+            else None
             for key in ("StartTime", "EndTime")
         )
         if start and end:
@@ -271,7 +298,9 @@ class Wait:
         if not properties:
             return None
         values = _mapping("Wait", properties)
-        seconds = check_wait("Wait.TimeoutSeconds", _whole("Wait.TimeoutSeconds", values.get("TimeoutSeconds")))
+        seconds = check_wait(
+            "Wait.TimeoutSeconds", _whole("Wait.TimeoutSeconds", values.get("TimeoutSeconds"))
+        )
         url = values.get("SignalUrl")
         if url is None and seconds > LONGEST_CUSTOM_RESOURCE_WAIT.total_seconds():
             raise Failure(
@@ -333,7 +362,7 @@ class Request:
 
         Args:
             event: What Lambda was called with.
-            now: When it was called; stands in for the time of the request where the ResponseURL bears none.
+            now: Stands in for the time of the request where the event bears none.
 
         Raises:
             Failure: A property is missing or wrong; the text names it.
@@ -346,7 +375,7 @@ class Request:
             physical_id=str(event.get("PhysicalResourceId") or ""),
             settings=Settings.parse(event.get("ResourceProperties")),
             previous=_readable(event.get("OldResourceProperties")),
-            requested_at=_signed_at(event.get("ResponseURL")) or now,
+            requested_at=requested_at(event) or now,
         )
 
     @property
@@ -377,9 +406,27 @@ def run_of(physical_id: str, target: Target) -> str | None:
     return None if run_id in (physical_id, NOT_STARTED, "") else run_id
 
 
-def is_ours(physical_id: str, target: Target) -> bool:
-    """Whether this handler issued the id; CloudFormation invents one when a Create never answered."""
-    return physical_id.startswith(f"{target.name}/")
+def requested_at(event: Mapping[str, Any]) -> datetime | None:
+    """When CloudFormation made the request: it signed the ResponseURL then (seen, FACTS section 2).
+
+    A continuation carries the time at which the first invocation came, for URLs without a signature.
+    """
+    try:
+        signed = parse_qs(urlsplit(str(event.get("ResponseURL"))).query)["X-Amz-Date"][0]
+        return datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except (KeyError, ValueError):
+        arrived = event.get(ARRIVED_AT)
+        return datetime.fromtimestamp(arrived, UTC) if isinstance(arrived, int | float) else None
+
+
+def secrets_of(event: Mapping[str, Any]) -> frozenset[str]:
+    """The texts in an event with which anybody could answer in our name."""
+    urls = [event.get("ResponseURL")]
+    for properties in (event.get("ResourceProperties"), event.get("OldResourceProperties")):
+        wait = properties.get("Wait") if isinstance(properties, Mapping) else None
+        urls.append(wait.get("SignalUrl") if isinstance(wait, Mapping) else None)
+    whole = [url for url in urls if isinstance(url, str) and url]
+    return frozenset(part for url in whole for part in (url, url.partition("?")[2]) if part)
 
 
 def _s3_paths(value: object) -> tuple[str, ...]:
@@ -431,12 +478,4 @@ def _readable(properties: object) -> Settings | None:
     try:
         return Settings.parse(properties)
     except Failure:
-        return None
-
-
-def _signed_at(url: object) -> datetime | None:
-    try:
-        signed = parse_qs(urlsplit(str(url)).query)["X-Amz-Date"][0]
-        return datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except (KeyError, ValueError):
         return None

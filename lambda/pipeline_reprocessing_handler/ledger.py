@@ -1,0 +1,81 @@
+"""What this function has promised and done, remembered as the names of empty log streams in its own log group.
+
+Exactly-once needs one thing that Lambda does not give: an atomic "I was first" that outlives a crash. Creating
+a log stream is one (the second to try is told ResourceAlreadyExists), the function may do it anyway, it costs
+nothing, holds no secret, and goes with the stack. A stream is named
+
+    reprocessing/<logical id>/<request id>/<mark>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, unquote
+
+from .aws import Aws
+from .faults import Conflict
+
+REMOVALS = "removed"
+"""Stands for a request id: under it are the Deletes that found no run named in their physical id."""
+
+
+class Ledger:
+    """The marks of one resource's requests.
+
+    Args:
+        aws: Where the log group is.
+        log_group: Its name (in Lambda: `AWS_LAMBDA_LOG_GROUP_NAME`).
+        logical_id: The resource.
+    """
+
+    def __init__(self, aws: Aws, log_group: str, logical_id: str) -> None:
+        self._aws = aws
+        self._log_group = log_group
+        self._folder = f"reprocessing/{_safe(logical_id)}/"
+
+    def mark(self, request_id: str, mark: str) -> bool:
+        """Makes the mark; False if it stood already, and then it is somebody else's or of an earlier attempt."""
+        name = f"{self._folder}{_safe(request_id)}/{_safe(mark)}"
+        try:
+            self._aws.call("logs", "create_log_stream", logGroupName=self._log_group, logStreamName=name)
+        except Conflict:
+            return False
+        return True
+
+    def marks(self, request_id: str) -> Mapping[str, datetime]:
+        """The marks of one request, the oldest first, each with the time at which it was made."""
+        return self._read(f"{_safe(request_id)}/").get(request_id, {})
+
+    def requests(self) -> Mapping[str, Mapping[str, datetime]]:
+        """The marks of every request that this resource ever had, by request id."""
+        return self._read("")
+
+    def _read(self, below: str) -> dict[str, dict[str, datetime]]:
+        found: list[tuple[datetime, str, str]] = []
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._aws.call(
+                "logs",
+                "describe_log_streams",
+                logGroupName=self._log_group,
+                logStreamNamePrefix=self._folder + below,
+                **page,
+            )
+            for stream in answer.get("logStreams", []):
+                request_id, _, mark = stream["logStreamName"].removeprefix(self._folder).partition("/")
+                made = datetime.fromtimestamp(stream["creationTime"] / 1000, UTC)
+                found.append((made, unquote(request_id), unquote(mark)))
+            if not answer.get("nextToken"):
+                break
+            page = {"nextToken": answer["nextToken"]}
+        marks: dict[str, dict[str, datetime]] = {}
+        for made, request_id, mark in sorted(found):
+            marks.setdefault(request_id, {})[mark] = made
+        return marks
+
+
+def _safe(text: str) -> str:
+    # A stream's name must not have ':' or '*'; '/' is ours.
+    return quote(text, safe="=~")

@@ -1,0 +1,97 @@
+"""AWS IoT Analytics: StartPipelineReprocessing and its two companions.
+
+AWS ended the service on 2025-12-15. This speaks to whatever answers its API at `EndpointUrl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from pipeline_reprocessing_handler.aws import Aws
+from pipeline_reprocessing_handler.faults import Missing, Refused
+from pipeline_reprocessing_handler.request import Failure, Request, Target
+
+from .protocol import State, Status
+
+
+class IotAnalyticsPipeline:
+    """A pipeline of IoT Analytics, by name.
+
+    The API has no client token, no call that describes one run, and no reason for a failure: all there is, is
+    the list `reprocessingSummaries` of DescribePipeline.
+    """
+
+    def __init__(self, target: Target, aws: Aws) -> None:
+        self._name = target.name
+        self._endpoint_url = target.endpoint_url
+        self._aws = aws
+
+    def bookmark(self) -> str:
+        try:
+            runs = self._summaries()
+        except Missing as fault:
+            raise self._no_such_pipeline(fault) from fault
+        newest = max(runs, key=_made, default=None)
+        return "0~" if newest is None else f"{_made(newest)}~{newest['id']}"
+
+    def start(self, request: Request) -> str:
+        messages = request.messages
+        selection: dict[str, Any] = {}
+        if messages.s3_paths:
+            selection["channelMessages"] = {"s3Paths": list(messages.s3_paths)}
+        if messages.start:
+            selection["startTime"] = messages.start
+        if messages.end:
+            selection["endTime"] = messages.end
+        try:
+            return str(self._call("start_pipeline_reprocessing", once=True, **selection)["reprocessingId"])
+        except Missing as fault:
+            raise self._no_such_pipeline(fault) from fault
+        except Refused as fault:
+            raise Failure(
+                f"pipeline '{self._name}' cannot be reprocessed with this selection: {fault}"
+            ) from fault
+
+    def find(self, request: Request, bookmark: str) -> str | None:
+        made, _, known = bookmark.partition("~")
+        # Not "later than": the service may keep whole seconds, and two runs of one second are told by their ids.
+        newer = [run for run in self._summaries() if _made(run) >= float(made) and run["id"] != known]
+        return str(min(newer, key=_made)["id"]) if newer else None
+
+    def status(self, run_id: str) -> Status:
+        try:
+            states = {run["id"]: State(run["status"]) for run in self._summaries()}
+        except Missing:
+            return Status(State.UNKNOWN, f"pipeline '{self._name}' does not exist")
+        return Status(states.get(run_id, State.UNKNOWN))
+
+    def cancel(self, run_id: str, cause: str) -> None:
+        # Missing, Refused: the run has ended or never was; where it still goes on, the caller sees so in its status
+        with suppress(Missing, Refused):
+            self._call("cancel_pipeline_reprocessing", reprocessingId=run_id)
+
+    def _no_such_pipeline(self, fault: Missing) -> Failure:
+        return Failure(f"pipeline '{self._name}' does not exist, or is not in this region: {fault}")
+
+    def _summaries(self) -> Sequence[Mapping[str, Any]]:
+        pipeline = self._call("describe_pipeline")["pipeline"]
+        runs: Sequence[Mapping[str, Any]] = pipeline.get("reprocessingSummaries", [])
+        return runs
+
+    def _call(self, operation: str, *, once: bool = False, **parameters: Any) -> Mapping[str, Any]:
+        return self._aws.call(
+            "iotanalytics",
+            operation,
+            once=once,
+            endpoint_url=self._endpoint_url,
+            pipelineName=self._name,
+            **parameters,
+        )
+
+
+def _made(run: Mapping[str, Any]) -> float:
+    created: datetime | None = run.get("creationTime")
+    return created.timestamp() if created else 0.0

@@ -1,0 +1,47 @@
+"""What every kind of pipeline can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from pipeline_reprocessing_handler.request import Request
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    UNKNOWN = "UNKNOWN"
+    """The pipeline does not list the run: not yet, or no more."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run's state and, where the service tells, why."""
+
+    state: State
+    cause: str = ""
+
+
+class Pipeline(Protocol):
+    """A pipeline that can be reprocessed. Every method may raise a `Fault`."""
+
+    def bookmark(self) -> str:
+        """What to remember before a start, so that `find` can tell a new run from the old ones."""
+
+    def start(self, request: Request) -> str:
+        """Starts a run, sending the call a single time unless the service itself makes repeats harmless."""
+
+    def find(self, request: Request, bookmark: str) -> str | None:
+        """The run that this request has started since the bookmark, if there is one."""
+
+    def status(self, run_id: str) -> Status:
+        """Where the run stands."""
+
+    def cancel(self, run_id: str, cause: str) -> None:
+        """Asks the run to end; a run that has ended, or never was, is left as it is."""

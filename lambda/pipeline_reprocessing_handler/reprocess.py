@@ -1,0 +1,448 @@
+"""The decisions: when to start a run, when to adopt, wait, supersede or cancel one. No boto3; time is injected.
+
+`begin` may be repeated at any point, by Lambda or by CloudFormation, and still starts one run: it leaves marks
+in the ledger before and after the start, and whoever comes second reads them. How a second comer decides:
+
+    run=<id>          somebody started a run and said so: adopt it
+    start-<n>         somebody holds the right to start until LEASE is over; then, if no run has turned up,
+                      the next one takes start-<n+1>
+    before=<mark>     what the pipeline's newest run was before anybody started one: tells new from old
+    unsettled         given up without knowing whether a run was started
+    answer-sent       CloudFormation has its answer
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from . import stack
+from .aws import READ_TIMEOUT, Aws
+from .faults import Conflict, Denied, Fault, Missing, Throttled, Unclear
+from .ledger import REMOVALS, Ledger
+from .pipelines import Pipeline, State, open_pipeline
+from .request import (
+    ANSWER_ALLOWANCE,
+    NOT_STARTED,
+    Failure,
+    Messages,
+    OnRemoval,
+    OnRollback,
+    OnTimeout,
+    Request,
+    RequestType,
+    Settings,
+    format_time,
+    run_of,
+)
+
+log = logging.getLogger(__name__)
+
+START_BY = timedelta(minutes=4)
+"""After the request: later than this no run is started, so that the answer still arrives in time."""
+SEND_FOR = timedelta(seconds=60)
+"""How long the holder of a claim goes on trying to start."""
+WATCH = timedelta(seconds=30)
+"""How long a run may take to show up after a start without a clear answer."""
+LEASE = SEND_FOR + WATCH + timedelta(seconds=2 * READ_TIMEOUT)
+"""After this nothing that the holder of a claim has sent is still under way."""
+END_WITHIN = timedelta(minutes=1)
+"""How long a cancelled run may take to end."""
+FORGOTTEN_AFTER = timedelta(minutes=2)
+"""A run that is not listed for so long will not be listed again."""
+LOOK_AT_STACK_EVERY = timedelta(seconds=15)
+LAST_WORD = timedelta(seconds=45)
+"""Kept free before CloudFormation stops listening, to cancel and to answer."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The request is fulfilled."""
+
+    physical_id: str
+    data: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run is going on: all that a continuation needs to know besides the request. Times are epoch seconds."""
+
+    run_id: str
+    started_at: float
+    deadline: float
+    stack_status: str
+    """The stack's status when the run was started; if it turns to rollback from there, the run is superseded."""
+    listed_at: float
+    """When the pipeline last listed the run."""
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Reprocessing:
+    """The life of one custom resource, from its requests.
+
+    Args:
+        request: What CloudFormation wants.
+        ledger: The marks of this resource.
+        aws: The way to AWS, and the clock.
+        open_pipeline: Gives the pipeline of a request; tests put theirs here.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        ledger: Ledger,
+        aws: Aws,
+        open_pipeline: Callable[..., Pipeline] = open_pipeline,
+    ) -> None:
+        self._request = request
+        self._ledger = ledger
+        self._aws = aws
+        self._clock = aws.clock
+        self._open = open_pipeline
+        self._pipeline = open_pipeline(request.settings.target, aws)
+
+    # -- Create and Update ------------------------------------------------------------------------------------
+
+    def begin(self) -> Settled | Waiting:
+        """Starts the run that the request asks for, or finds that none is needed.
+
+        Raises:
+            Failure: The run cannot be started, or is not wanted any more.
+        """
+        request = self._request
+        stack_status = stack.status_of(self._aws, request.stack_id)
+        if request.type is RequestType.UPDATE:
+            if not request.changes_the_data:
+                return self._unchanged("nothing that decides the data has changed")
+            self._supersede_previous_runs()
+            if stack_status == stack.ROLLING_BACK and request.settings.on_rollback is OnRollback.KEEP:
+                return self._unchanged("the stack is rolling back and OnRollback is KEEP")
+        self._aws.expect_new_permissions()
+        run_id = self._start_once()
+        log.info("run '%s' of pipeline '%s' is going on", run_id, request.settings.target.name)
+        if request.settings.wait is None:
+            return self._settled(run_id, State.RUNNING)
+        now = self._clock.now()
+        return Waiting(
+            run_id=run_id,
+            started_at=now.timestamp(),
+            deadline=min(now + request.settings.wait.timeout, self.answer_by(now) - LAST_WORD).timestamp(),
+            stack_status=stack_status,
+            listed_at=now.timestamp(),
+        )
+
+    def answer_by(self, started_at: datetime) -> datetime:
+        """When nobody listens any more to what is said about a run that was started then."""
+        wait = self._request.settings.wait
+        if wait and wait.signal_url:
+            return started_at + wait.timeout + ANSWER_ALLOWANCE
+        return self._request.answer_by
+
+    def _unchanged(self, why: str) -> Settled:
+        request = self._request
+        log.info("nothing is reprocessed: %s", why)
+        run_id = run_of(request.physical_id, request.settings.target)
+        state = State.UNKNOWN
+        if run_id:
+            try:
+                state = self._pipeline.status(run_id).state
+            except Fault as fault:
+                log.warning("the status of run '%s' is not known: %s", run_id, fault)
+        return replace(self._settled(run_id or NOT_STARTED, state), physical_id=request.physical_id)
+
+    def _supersede_previous_runs(self) -> None:
+        """Ends the run that the physical id names, and that of a request that CloudFormation gave up."""
+        request = self._request
+        previous: Settings = request.previous or request.settings
+        targets = {previous.target, request.settings.target}
+        earlier = [
+            run_id
+            for request_id, marks in self._ledger.requests().items()
+            if request_id != request.request_id and min(marks.values()) <= request.requested_at
+            if (run_id := _after("run=", marks))
+        ]
+        named = [run_id for target in targets if (run_id := run_of(request.physical_id, target))]
+        for target in targets:
+            for run_id in {*named, *earlier[-1:]}:  # of the earlier ones only the newest can still go on
+                try:
+                    self._end(self._open(target, self._aws), run_id, "superseded by a new deploy")
+                except Denied as fault:
+                    # The new policy has nothing on a pipeline that was exchanged for another.
+                    if target == request.settings.target:
+                        raise
+                    log.warning("run '%s' of pipeline '%s' is left alone: %s", run_id, target.name, fault)
+
+    # -- exactly one start ------------------------------------------------------------------------------------
+
+    def _start_once(self) -> str:
+        request, ledger = self._request, self._ledger
+        start_by = request.requested_at + START_BY
+        if not ledger.marks(request.request_id):
+            ledger.mark(request.request_id, f"before={self._pipeline.bookmark()}")
+        for attempt in _from(1):
+            marks = ledger.marks(request.request_id)
+            if run_id := _after("run=", marks):
+                return run_id
+            if "answer-sent" in marks:
+                raise self._failure("the request came again after it was answered; nothing is started")
+            if self._is_removed(marks):
+                raise self._failure("superseded, the resource was removed before its run was started")
+            now = self._clock.now()
+            if now >= start_by:
+                raise self._failure(
+                    f"the run could not be started within {START_BY.seconds // 60} minutes of the request"
+                )
+            claim = f"start-{attempt}"
+            if claim not in marks and ledger.mark(request.request_id, claim):
+                if run_id := self._start(
+                    _after("before=", marks) or "", first=attempt == 1, start_by=start_by
+                ):
+                    return self._record(run_id)
+            else:
+                claimed = marks.get(claim, now)
+                self._wait_for_run_mark(until=min(claimed + LEASE, start_by))
+        raise AssertionError("unreachable: the claims have no end")
+
+    def _start(self, bookmark: str, *, first: bool, start_by: datetime) -> str | None:
+        """The run, started or adopted; None if the claim ended without one."""
+        request, clock = self._request, self._clock
+        if not first and (run_id := self._pipeline.find(request, bookmark)):
+            return run_id
+        until, pause = min(clock.now() + SEND_FOR, start_by), 1.0
+        while True:
+            if self._is_removed(self._ledger.marks(request.request_id)):
+                raise self._failure("superseded, the resource was removed before its run was started")
+            try:
+                return self._pipeline.start(request)
+            except (Throttled, Conflict, Unclear) as fault:
+                log.warning("the run is not started yet: %s", fault)
+                watch = WATCH if isinstance(fault, Unclear) else timedelta()
+                if run_id := self._look_for_run(bookmark, until=clock.now() + watch):
+                    return run_id
+                if clock.now() + timedelta(seconds=pause) >= until:
+                    if clock.now() + timedelta(seconds=pause) >= start_by:
+                        raise self._failure(f"the run could not be started: {fault}") from fault
+                    return None
+                clock.sleep(pause)
+                pause = min(2 * pause, 15.0)
+
+    def _look_for_run(self, bookmark: str, *, until: datetime) -> str | None:
+        while True:
+            try:
+                run_id, fault = self._pipeline.find(self._request, bookmark), None
+            except (Throttled, Unclear) as unseen:
+                run_id, fault = None, unseen
+            if run_id:
+                return run_id
+            if self._clock.now() >= until:
+                break
+            self._clock.sleep(2.0)
+        if fault:
+            self._ledger.mark(self._request.request_id, "unsettled")
+            raise self._failure(
+                f"whether the run was started is not known, so it is not started again: {fault}"
+            ) from fault
+        return None
+
+    def _wait_for_run_mark(self, *, until: datetime) -> None:
+        while self._clock.now() < until and not _after("run=", self._ledger.marks(self._request.request_id)):
+            self._clock.sleep(2.0)
+
+    def _record(self, run_id: str) -> str:
+        request = self._request
+        try:
+            self._ledger.mark(request.request_id, f"run={run_id}")
+            removed = self._is_removed(self._ledger.marks(request.request_id))
+        except Fault as fault:
+            log.warning(
+                "run '%s' is not recorded: %s", run_id, fault
+            )  # the continuation carries it all the same
+            return run_id
+        if removed:
+            self._end(self._pipeline, run_id, "superseded: the resource was removed")
+            raise self._failure("superseded: the resource was removed while its run was started", run_id)
+        return run_id
+
+    def _is_removed(self, marks: Mapping[str, datetime]) -> bool:
+        """Whether a Delete that did not know the run has come since this request."""
+        since = min([self._request.requested_at, *marks.values()])
+        return any(made >= since for made in self._ledger.marks(REMOVALS).values())
+
+    # -- waiting ----------------------------------------------------------------------------------------------
+
+    def proceed(self, waiting: Waiting, *, until: datetime) -> Settled | Waiting:
+        """Waits for the run, and returns the state to go on with if it has not ended by `until`.
+
+        Raises:
+            Failure: The run failed, was cancelled, took too long, or was superseded.
+        """
+        try:
+            return self._watch(waiting, until)
+        except Fault as fault:
+            # Nobody else knows of this run: where the wait ends, the run must end.
+            raise self.give_up(waiting, f"its status cannot be read: {fault}") from fault
+
+    def _watch(self, waiting: Waiting, until: datetime) -> Settled | Waiting:
+        request, clock = self._request, self._clock
+        look_at_stack = clock.now()
+        while True:
+            now = clock.now()
+            if now >= look_at_stack:
+                look_at_stack = now + LOOK_AT_STACK_EVERY
+                status = stack.status_of(self._aws, request.stack_id)
+                if stack.turned_away(status, waiting.stack_status):
+                    raise self.give_up(waiting, f"superseded, the stack is in {status}")
+            try:
+                run = self._pipeline.status(waiting.run_id)
+            except (Throttled, Unclear) as fault:
+                log.warning("the status of run '%s' is not known: %s", waiting.run_id, fault)
+            else:
+                if run.state is State.SUCCEEDED:
+                    return self._settled(waiting.run_id, run.state)
+                if run.state in (State.FAILED, State.CANCELLED):
+                    raise self._failure(
+                        f"the run ended {run.state}{run.cause and f': {run.cause}'}", waiting.run_id
+                    )
+                if run.state is State.RUNNING:
+                    waiting = replace(waiting, listed_at=now.timestamp())
+                elif now.timestamp() - waiting.listed_at > FORGOTTEN_AFTER.total_seconds():
+                    raise self._failure(
+                        f"the run is not listed any more{run.cause and f': {run.cause}'}", waiting.run_id
+                    )
+            if now.timestamp() >= waiting.deadline:
+                return self._timed_out(waiting)
+            if now >= until:
+                return waiting
+            left = min(waiting.deadline, until.timestamp()) - now.timestamp()
+            clock.sleep(min(_pause(now.timestamp() - waiting.started_at), max(left, 0.05)))
+
+    def give_up(self, waiting: Waiting, why: str) -> Failure:
+        """Ends a run that nobody can wait for, and gives the failure to raise."""
+        try:
+            self._end(self._pipeline, waiting.run_id, why)
+        except Fault as fault:
+            log.warning("run '%s' could not be cancelled: %s", waiting.run_id, fault)
+        return self._failure(why, waiting.run_id)
+
+    def going_on(self, waiting: Waiting) -> Settled:
+        """What to answer about a run that somebody else waits for."""
+        return self._settled(waiting.run_id, State.RUNNING)
+
+    def _timed_out(self, waiting: Waiting) -> Settled:
+        wait = self._request.settings.wait
+        minutes = f"{(waiting.deadline - waiting.started_at) / 60:g} minutes"
+        if wait and wait.on_timeout is OnTimeout.DETACH:
+            log.info("run '%s' goes on after %s; OnTimeout is DETACH", waiting.run_id, minutes)
+            return self.going_on(waiting)
+        raise self.give_up(waiting, f"not finished within {minutes}, and cancelled")
+
+    # -- Delete -----------------------------------------------------------------------------------------------
+
+    def remove(self) -> Settled:
+        """Leaves no run of this resource behind, as far as the request names it.
+
+        An id that names a run concerns that run only: the clean-up of a replaced id must not touch the new run.
+        Any other id (invented by CloudFormation while a Create still went on) starts a search.
+        """
+        request = self._request
+        if request.settings.on_removal is OnRemoval.LEAVE:
+            log.info("runs that still go on are left alone: OnRemoval is LEAVE")
+            return Settled(request.physical_id, {})
+        try:
+            if run_id := run_of(request.physical_id, request.settings.target):
+                self._end(self._pipeline, run_id, "the resource was removed")
+            else:
+                self._end_left_behind()
+        except (Denied, Missing) as fault:
+            # A Delete that can never succeed would be worse than a run that ends by itself.
+            log.warning("runs that still go on are left alone: %s", fault)
+        return Settled(request.physical_id, {})
+
+    def _end_left_behind(self) -> None:
+        request, ledger = self._request, self._ledger
+        ledger.mark(REMOVALS, request.request_id)  # from now on no earlier request starts a run
+        started = {
+            request_id: marks for request_id, marks in ledger.requests().items() if any(map(_is_claim, marks))
+        }
+        for request_id, marks in started.items():
+            is_open = "answer-sent" not in marks or "unsettled" in marks
+            if is_open or request_id == list(started)[-1]:
+                run_id = self._settle(replace(request, request_id=request_id), marks)
+                if run_id:
+                    self._end(self._pipeline, run_id, "the resource was removed")
+
+    def _settle(self, request: Request, marks: Mapping[str, datetime]) -> str | None:
+        """The run that an unfinished request has started, once nothing of it is under way any more."""
+        while True:
+            if run_id := _after("run=", marks):
+                return run_id
+            if "answer-sent" in marks and "unsettled" not in marks:
+                return None
+            lease_ends = max(made for mark, made in marks.items() if _is_claim(mark)) + LEASE
+            if "answer-sent" in marks or self._clock.now() >= lease_ends:
+                return self._pipeline.find(request, _after("before=", marks) or "")
+            self._clock.sleep(2.0)
+            marks = self._ledger.marks(request.request_id)
+
+    # -- shared -----------------------------------------------------------------------------------------------
+
+    def _end(self, pipeline: Pipeline, run_id: str, cause: str) -> None:
+        """Cancels a run that still goes on, and sees it end."""
+        until, pause = self._clock.now() + END_WITHIN, 0.5
+        cancelled = False
+        while pipeline.status(run_id).state is State.RUNNING:
+            if not cancelled:
+                log.info("cancelling run '%s': %s", run_id, cause)
+                pipeline.cancel(run_id, f"{cause} ({self._request.logical_id} of {self._request.stack_id})")
+                cancelled = True
+            elif self._clock.now() >= until:
+                log.warning("run '%s' was cancelled and still goes on", run_id)
+                return
+            else:
+                self._clock.sleep(pause)
+                pause = min(2 * pause, 8.0)
+
+    def _settled(self, run_id: str, state: State) -> Settled:
+        request = self._request
+        messages: Messages = request.messages
+        return Settled(
+            request.id_of(run_id),
+            {
+                "ReprocessingId": "" if run_id == NOT_STARTED else run_id,
+                "Status": state,
+                "StartTime": format_time(messages.start) if messages.start else "",
+                "EndTime": format_time(messages.end) if messages.end else "",
+                "PipelineName": request.settings.target.name,
+            },
+        )
+
+    def _failure(self, why: str, run_id: str | None = None) -> Failure:
+        pipeline = f"pipeline '{self._request.settings.target.name}'"
+        if run_id is None:
+            return Failure(f"{pipeline}: {why}")
+        return Failure(f"{pipeline}, run '{run_id}': {why}", physical_id=self._request.id_of(run_id))
+
+
+def _pause(waited: float) -> float:
+    """Seconds to the next look: a twentieth of the time waited so far, from half a second to nine seconds."""
+    return min(max(0.5, waited / 20), 9.0)
+
+
+def _after(prefix: str, marks: Mapping[str, datetime]) -> str | None:
+    """What the oldest mark of that kind says."""
+    return next((mark.removeprefix(prefix) for mark in marks if mark.startswith(prefix)), None)
+
+
+def _is_claim(mark: str) -> bool:
+    return mark.startswith("start-")
+
+
+def _from(first: int) -> Iterator[int]:
+    while True:
+        yield first
+        first += 1

@@ -1,0 +1,23 @@
+"""What the stack is doing."""
+
+from __future__ import annotations
+
+from .aws import Aws
+from .faults import Fault
+
+ROLLING_BACK = "UPDATE_ROLLBACK_IN_PROGRESS"
+UNKNOWN = ""
+
+
+def status_of(aws: Aws, stack_id: str) -> str:
+    """The status of the stack, or an empty text if CloudFormation does not tell: a hint, never a condition."""
+    try:
+        stacks = aws.call("cloudformation", "describe_stacks", StackName=stack_id)["Stacks"]
+        return str(stacks[0]["StackStatus"])
+    except (Fault, LookupError):
+        return UNKNOWN
+
+
+def turned_away(status: str, from_status: str) -> bool:
+    """Whether a stack that was in `from_status` has since given up what it was doing."""
+    return status not in (UNKNOWN, from_status) and ("ROLLBACK" in status or status.startswith("DELETE"))
