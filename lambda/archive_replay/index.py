@@ -1,0 +1,91 @@
+"""Entry point: one function, called by the state machine's steps with the name of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Protocol
+
+from archive_replay.planning import plan
+from archive_replay.replaying import Worker
+from archive_replay.settings import Run, Selection
+from archive_replay.storage import Functions, ReplayStopped, Storage, connect
+from archive_replay.summarising import summarise
+
+
+class Context(Protocol):
+    """The part of Lambda's context object that is used."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+clients = cache(connect)
+"""Made at the first call, kept while the function is warm."""
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Does one step.
+
+    Args:
+        event: `Step` and `Run`, and what that step needs.
+        context: Lambda's.
+
+    Returns:
+        What the next step needs.
+
+    Raises:
+        ReplayStopped: The run must end.
+        Throttled: The step should be repeated later.
+    """
+    return _STEPS[event["Step"]](event, Run.parse(event["Run"]), context)
+
+
+def _plan(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+    try:
+        planned = plan(run, Selection.parse(event["Messages"]), _storage(), now=datetime.now(UTC))
+    except (ValueError, ReplayStopped) as error:
+        return _failure("SelectionFailed", str(error))
+    return {"Plan": planned.properties(), "ManifestKey": run.manifest_key}
+
+
+def _replay(event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
+    return _worker(run).replay(
+        event["Batch"], remaining=lambda: context.get_remaining_time_in_millis() / 1000
+    )
+
+
+def _give_up(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+    _worker(run).give_up(event["Batch"], reason=_text(event["Error"]))
+    return {}
+
+
+def _summarise(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+    error = event.get("Error")
+    summary, cause = summarise(run, _storage(), now=datetime.now(UTC), error=_text(error) if error else "")
+    return _failure("ReplayFailed", cause) if cause else {"Summary": summary}
+
+
+def _failure(error: str, cause: str) -> dict[str, Any]:
+    """The state machine ends in a Fail state with this: an exception's cause would be JSON with a stack trace."""
+    return {"Failure": {"Error": error, "Cause": cause}}
+
+
+def _text(error: Mapping[str, str]) -> str:
+    return f"{error.get('Error')}: {error.get('Cause')}"
+
+
+def _storage() -> Storage:
+    return Storage(clients()[0])
+
+
+def _worker(run: Run) -> Worker:
+    return Worker(run, _storage(), Functions(clients()[1], run.settings.function.arn).invoke)
+
+
+_STEPS: dict[str, Callable[[Mapping[str, Any], Run, Context], dict[str, Any]]] = {
+    "PLAN": _plan,
+    "REPLAY": _replay,
+    "GIVE_UP": _give_up,
+    "SUMMARISE": _summarise,
+}

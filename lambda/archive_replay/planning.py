@@ -1,0 +1,129 @@
+"""The first step: which objects a run replays, as a manifest in which each line is a batch of keys.
+
+The Distributed Map reads the manifest as JSON Lines and gives each line to one worker. Batches are cut here and
+not by the Map's ItemBatcher, for here the objects' sizes are known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain, islice
+
+from archive_replay.layouts import layout_of
+from archive_replay.settings import Run, Selection, Settings
+from archive_replay.storage import ReplayStopped, Storage, StoredObject
+
+MAX_KEYS = 100
+"""Objects in a batch: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""
+MAX_BYTES = 64 << 20
+"""Bytes in a batch as stored, unless a single object is larger."""
+LOOK_AHEAD = 10_000
+"""Objects looked at before the first batch is cut, to spread a small selection over all workers."""
+
+
+@dataclass
+class Plan:
+    """What a run is going to replay."""
+
+    objects: int = 0
+    batches: int = 0
+    bytes: int = 0
+    skipped: int = 0
+    """Objects in the partitions concerned whose keys do not follow the layout."""
+
+    def properties(self) -> dict[str, int]:
+        return {
+            "Objects": self.objects,
+            "Batches": self.batches,
+            "Bytes": self.bytes,
+            "Skipped": self.skipped,
+        }
+
+
+@dataclass
+class _Batch:
+    keys: list[str] = field(default_factory=list)
+    bytes: int = 0
+
+
+def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> Plan:
+    """Writes the run's manifest.
+
+    Args:
+        run: The execution.
+        selection: Which messages it replays.
+        storage: Where the archive and the manifest are.
+        now: The current time: an open end ends there.
+
+    Returns:
+        What the manifest holds.
+
+    Raises:
+        ReplayStopped: The archive cannot be listed, or the selection is not of this archive.
+    """
+    result = Plan()
+    objects = _selected(run.settings, selection, storage, result, now=now)
+    with storage.upload(run.settings.destination.bucket, run.manifest_key) as manifest:
+        for batch in _batches(objects, workers=run.settings.max_concurrency):
+            manifest.write(json.dumps({"Number": result.batches, "Keys": batch.keys}).encode() + b"\n")
+            result.objects += len(batch.keys)
+            result.bytes += batch.bytes
+            result.batches += 1
+    return result
+
+
+def _selected(
+    settings: Settings, selection: Selection, storage: Storage, result: Plan, *, now: datetime
+) -> Iterator[StoredObject]:
+    source, destination = settings.source, settings.destination
+    layout = layout_of(source)
+    if selection.s3_paths:
+        # A path given twice is one object: its result would be written twice at the same time.
+        for key in dict.fromkeys(selection.s3_paths):
+            if not key.startswith(source.root):
+                raise ReplayStopped(f"'{key}' is not in the archive: its objects begin with '{source.root}'")
+            # Taken as given: the worker finds out whether it is there, and how large it is.
+            yield StoredObject(key, size=0)
+        return
+    everything = selection.start is None and selection.end is None
+    written = (destination.prefix, destination.errors_prefix, destination.runs_prefix)
+    ours = tuple(p for p in written if source.bucket == destination.bucket and p.startswith(source.root))
+    if source.root in ours:
+        raise ReplayStopped(
+            f"the archive s3://{source.bucket}/{source.root} would hold the results of its own replay; "
+            "give the destination another prefix"
+        )
+    for prefix in layout.prefixes(selection.start, selection.end, now=now):
+        for item in storage.list(source.bucket, prefix):
+            if item.key.startswith(ours) or item.key.endswith("/"):
+                continue  # results of a replay, or a folder as the console makes them
+            if everything or layout.selects(item.key, selection.start, selection.end):
+                yield item
+            elif layout.interval(item.key) is None:
+                result.skipped += 1
+
+
+def _batches(objects: Iterator[StoredObject], *, workers: int) -> Iterator[_Batch]:
+    """The objects in their order, in batches of about as many bytes."""
+    first = list(islice(objects, LOOK_AHEAD))
+    most_keys, most_bytes = MAX_KEYS, MAX_BYTES
+    if len(first) < LOOK_AHEAD:
+        # That is all: every worker gets its share.
+        most_keys = min(most_keys, -(-len(first) // workers))
+        most_bytes = min(most_bytes, -(-sum(item.size for item in first) // workers))
+    yield from _cut(chain(first, objects), most_keys, most_bytes)
+
+
+def _cut(objects: Iterable[StoredObject], most_keys: int, most_bytes: int) -> Iterator[_Batch]:
+    batch = _Batch()
+    for item in objects:
+        if batch.keys and (len(batch.keys) >= most_keys or batch.bytes + item.size > most_bytes):
+            yield batch
+            batch = _Batch()
+        batch.keys.append(item.key)
+        batch.bytes += item.size
+    if batch.keys:
+        yield batch

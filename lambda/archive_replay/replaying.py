@@ -1,0 +1,284 @@
+"""The second step: a batch of objects, transformed one after the other into one result each.
+
+Replaying twice is the same as once: a result's key is derived from its object's key, and a result is written when
+it is complete or not at all. What could not be replayed goes to the errors prefix with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from archive_replay.layouts import layout_of
+from archive_replay.reading import JsonLines, Reader, gunzipped
+from archive_replay.settings import Contract, Run
+from archive_replay.storage import ObjectFailure, ReplayStopped, Storage, Superseded, Upload
+from archive_replay.transforms import (
+    MAX_SEARCH,
+    FirehoseTransformation,
+    Invoke,
+    LambdaActivity,
+    Transform,
+    lines_of,
+    outcomes,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+MARGIN_SECONDS = 30.0
+"""Time kept for writing down what was done, before Lambda ends the function."""
+MAX_TOLD = 10
+"""Failures that a result tells of; the errors prefix has all of them."""
+MAX_REASON = 1000
+
+Remaining = Callable[[], float]
+"""Seconds until Lambda ends the function."""
+
+
+class OutOfTime(Exception):
+    """The function ends before the object does."""
+
+
+@dataclass
+class Tally:
+    """What happened to some objects."""
+
+    objects: int = 0
+    failed_objects: int = 0
+    superseded_objects: int = 0
+    """Objects whose results were written by a run that began later: those stay."""
+    messages_in: int = 0
+    messages_out: int = 0
+    messages_dropped: int = 0
+    messages_failed: int = 0
+    bytes_in: int = 0
+    """As stored: compressed, if the archive is."""
+    bytes_out: int = 0
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    """The first failures: `Key`, `Reason` and, where it was one message, its `Number`."""
+
+    def add(self, other: Tally) -> None:
+        """Counts the other as well."""
+        for name, value in vars(other).items():
+            if isinstance(value, int):
+                setattr(self, name, getattr(self, name) + value)
+        self.failures += other.failures[: MAX_TOLD - len(self.failures)]
+
+    def tell(self, key: str, reason: str, number: int | None = None) -> None:
+        """Remembers a failure, if it is among the first."""
+        if len(self.failures) < MAX_TOLD:
+            where = {} if number is None else {"Number": number}
+            self.failures.append({"Key": key, **where, "Reason": reason[:MAX_REASON]})
+
+    @classmethod
+    def of_failed(cls, key: str, reason: str, *, bytes_in: int = 0) -> Tally:
+        """One object that failed as a whole."""
+        tally = cls(objects=1, failed_objects=1, bytes_in=bytes_in)
+        tally.tell(key, reason)
+        return tally
+
+
+class Errors:
+    """What could not be replayed of one object, as an object of its own; without errors there is none.
+
+    Args:
+        storage: Where it goes.
+        bucket: Which bucket.
+        name: As what.
+        key: The object that is replayed.
+    """
+
+    def __init__(self, storage: Storage, bucket: str, name: str, key: str) -> None:
+        self._storage = storage
+        self._bucket = bucket
+        self._name = name
+        self._key = key
+        self._upload: Upload | None = None
+        self.unreadable = 0
+        self.tally = Tally()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._upload:
+            self._upload.__exit__(kind, error, trace)
+        elif kind is None:
+            # An earlier replay may have left some.
+            self._storage.remove(self._bucket, self._name)
+
+    def add(self, number: int, message: bytes, reason: str) -> None:
+        """Writes down a message that failed."""
+        self.tally.messages_failed += 1
+        self.tally.tell(self._key, reason, number)
+        text = message.decode(errors="backslashreplace")
+        self._write({"key": self._key, "number": number, "reason": reason, "message": text})
+
+    def add_unreadable(self, number: int, text: bytes, reason: str) -> None:
+        """Writes down what cannot be read as a message."""
+        self.unreadable += 1
+        self.add(number, text, reason)
+
+    def add_object(self, reason: str) -> None:
+        """Writes down that the object as a whole failed."""
+        self._write({"key": self._key, "reason": reason})
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        if not self._upload:
+            self._upload = self._storage.upload(self._bucket, self._name, compress=True)
+        self._upload.write(lines_of([entry]))
+
+
+class Worker:
+    """Replays batches of objects for one run.
+
+    Args:
+        run: The execution.
+        storage: Archive and destination.
+        invoke: Calls the user's function.
+    """
+
+    reader: Reader = JsonLines()
+
+    def __init__(self, run: Run, storage: Storage, invoke: Invoke) -> None:
+        self._run = run
+        self._storage = storage
+        self._invoke = invoke
+        self._layout = layout_of(run.settings.source)
+
+    def replay(self, batch: Mapping[str, Any], *, remaining: Remaining) -> dict[str, Any]:
+        """Replays as many of a batch's objects as there is time for.
+
+        Args:
+            batch: A line of the manifest, or what an earlier call left of it.
+            remaining: Tells the time left.
+
+        Returns:
+            The batch with the `Keys` that are left for the next call; none when it is done.
+
+        Raises:
+            ReplayStopped: Nothing can be replayed, or more has failed than is tolerated.
+            Throttled: The batch should be repeated later.
+        """
+        keys: Sequence[str] = batch["Keys"]
+        tally, done, stopped = Tally(), 0, ""
+        try:
+            for key in keys:
+                try:
+                    tally.add(self._replay(key, remaining))
+                except Superseded:
+                    tally.add(Tally(objects=1, superseded_objects=1))
+                except OutOfTime:
+                    if done:
+                        break  # the next call begins with it
+                    tally.add(self._give_up(key, "takes longer than a function may run: it is too large"))
+                done += 1
+        except ReplayStopped as error:
+            stopped = str(error)
+            tally.add(Tally.of_failed(keys[done], stopped))
+        self._note(batch, tally, stopped)
+        return {"Number": batch["Number"], "Keys": keys[done:], "Part": batch.get("Part", 0) + 1}
+
+    def give_up(self, batch: Mapping[str, Any], *, reason: str) -> None:
+        """Counts all of a batch's objects as failed: their worker came to an end that it could not handle itself.
+
+        Args:
+            batch: What was left of the batch.
+            reason: What the state machine saw.
+
+        Raises:
+            ReplayStopped: More has failed than is tolerated.
+        """
+        tally = Tally()
+        for key in batch["Keys"]:
+            tally.add(self._give_up(key, f"its worker failed: {reason}"))
+        self._note(batch, tally, stopped="")
+
+    def _note(self, batch: Mapping[str, Any], tally: Tally, stopped: str) -> None:
+        """Writes down what happened, for the summary; under the same name when repeated, so nothing counts twice."""
+        key = f"{self._run.results_prefix}{batch['Number']:06d}-{batch.get('Part', 0):03d}.json"
+        self._storage.write_json(
+            self._run.settings.destination.bucket, key, {"Stopped": stopped, **vars(tally)}
+        )
+        if stopped:
+            raise ReplayStopped(stopped)
+        if self._run.exceeds_tolerance(tally.failed_objects, self._run.objects):
+            raise ReplayStopped("more objects failed than are tolerated")
+        if tally.messages_failed and not self._run.settings.tolerated_failure_percentage:
+            raise ReplayStopped("messages failed and none is tolerated")
+
+    def _replay(self, key: str, remaining: Remaining) -> Tally:
+        """Replays one object: afterwards its result and its errors are complete, or as they were before."""
+        settings = self._run.settings
+        tally = Tally(objects=1)
+        transform, search = self._transform(key), MAX_SEARCH
+        with self._errors(key) as errors:
+            try:
+                with self._storage.upload(
+                    settings.destination.bucket,
+                    settings.destination.prefix + self._layout.output_name(key),
+                    compress=True,
+                    started=self._run.started,
+                ) as results:
+                    chunks = _counted(self._storage.read(settings.source.bucket, key), tally)
+                    for batch in self.reader.batches(
+                        gunzipped(chunks), size=settings.function.batch_size, reject=errors.add_unreadable
+                    ):
+                        if remaining() < MARGIN_SECONDS:
+                            raise OutOfTime
+                        tally.messages_in += len(batch)
+                        failed = 0
+                        for outcome in outcomes(transform, batch, search=search):
+                            results.write(outcome.data)
+                            tally.messages_out += outcome.count
+                            tally.messages_dropped += outcome.dropped
+                            failed += len(outcome.failures)
+                            for failure in outcome.failures:
+                                errors.add(failure.number, failure.message, failure.reason)
+                        # A function that fails on everything is not searched for poison again and again.
+                        search = 0 if failed == len(batch) else MAX_SEARCH
+            except Superseded:
+                raise  # the errors that the later run wrote stay too
+            except ObjectFailure as error:
+                errors.add_object(str(error))
+                return Tally.of_failed(key, str(error), bytes_in=tally.bytes_in)
+        tally.bytes_out = results.written
+        tally.messages_in += errors.unreadable
+        tally.add(errors.tally)
+        return tally
+
+    def _give_up(self, key: str, reason: str) -> Tally:
+        with self._errors(key) as errors:
+            errors.add_object(reason)
+        return Tally.of_failed(key, reason)
+
+    def _errors(self, key: str) -> Errors:
+        destination = self._run.settings.destination
+        name = destination.errors_prefix + self._layout.output_name(key)
+        return Errors(self._storage, destination.bucket, name, key)
+
+    def _transform(self, key: str) -> Transform:
+        function = self._run.settings.function
+        if function.contract is Contract.LAMBDA_ACTIVITY:
+            return LambdaActivity(self._invoke)
+        interval = self._layout.interval(key)
+        stream = self._layout.stream(key) or "archive"
+        _, partition, _, region, account, *_ = function.arn.split(":")
+        return FirehoseTransformation(
+            self._invoke,
+            stream_arn=f"arn:{partition}:firehose:{region}:{account}:deliverystream/{stream}",
+            region=region,
+            arrived=interval[0] if interval else datetime.fromisoformat(self._run.started),
+            key=key,
+        )
+
+
+def _counted(chunks: Iterable[bytes], tally: Tally) -> Iterator[bytes]:
+    for chunk in chunks:
+        tally.bytes_in += len(chunk)
+        yield chunk
