@@ -1,0 +1,18 @@
+"""AWS CDK constructs that bring a pipeline's stored data up to date in the deploy that changes the pipeline."""
+
+from pipeline_reprocessing.messages import MessageSelection
+from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline
+from pipeline_reprocessing.reprocessing import PipelineReprocessing
+from pipeline_reprocessing.wait import Wait
+from pipeline_reprocessing_handler.request import OnRemoval, OnRollback, OnTimeout
+
+__all__ = [
+    "MessageSelection",
+    "OnRemoval",
+    "OnRollback",
+    "OnTimeout",
+    "PipelineBinding",
+    "PipelineReprocessing",
+    "ReprocessablePipeline",
+    "Wait",
+]

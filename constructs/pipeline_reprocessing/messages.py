@@ -1,0 +1,145 @@
+"""Which of the stored messages a deploy reprocesses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from aws_cdk import Duration, Token
+
+from pipeline_reprocessing.durations import whole_seconds
+from pipeline_reprocessing_handler.request import (
+    Failure,
+    check_last,
+    check_order,
+    check_s3_path,
+    check_s3_path_count,
+    check_time,
+    format_time,
+    parse_time,
+)
+
+
+@dataclass(frozen=True)
+class MessageSelection:
+    """Says which stored messages to reprocess. There is no default: replaying costs money and is said aloud.
+
+    Everything that is known at synth is checked there; what is a token then is checked by the handler, by the
+    same code. Make one with `time_range`, `last`, `s3_paths` or `all`.
+
+    Example:
+        from datetime import datetime, timezone
+
+        from aws_cdk import Duration
+        from pipeline_reprocessing import MessageSelection
+
+        january = MessageSelection.time_range(
+            datetime(2025, 1, 1, tzinfo=timezone.utc), datetime(2025, 2, 1, tzinfo=timezone.utc)
+        )
+        last_month = MessageSelection.last(Duration.days(30))
+        failed = MessageSelection.s3_paths(
+            ["raw/channel/telemetry/__dt=2025-01-01 00:00:00/1735689600000_1735689630000_111122223333_telemetry_0_1.json.gz"]
+        )
+        everything = MessageSelection.all()
+    """
+
+    properties: Mapping[str, Any]
+    """The `Messages` property of the custom resource."""
+
+    @classmethod
+    def time_range(
+        cls, start: datetime | str | None = None, end: datetime | str | None = None
+    ) -> MessageSelection:
+        """Messages by the time at which they were ingested, which IoT Analytics rounds to about an hour.
+
+        Args:
+            start: The first moment, included: aware, in whole seconds, not before 1970; or a token that becomes an
+                ISO 8601 text such as `2025-01-31T00:00:00Z`. Default: from the first stored message on.
+            end: The moment after the last, excluded; otherwise like `start`. Default: up to the last stored message.
+
+        Raises:
+            ValueError: Neither is given, one is not a time as described, or `start` is not before `end`.
+
+        Source: API `StartPipelineReprocessing`, `startTime` and `endTime`.
+        """
+        if start is None and end is None:
+            raise Failure(
+                "'start' and 'end' must not both be missing; use MessageSelection.all() to replay everything"
+            )
+        times = {
+            name: _time(name, value) for name, value in (("start", start), ("end", end)) if value is not None
+        }
+        known = [(name, time) for name, time in times.items() if isinstance(time, datetime)]
+        if len(known) == 2:
+            check_order(*known)
+        written = {
+            name: format_time(time) if isinstance(time, datetime) else time for name, time in times.items()
+        }
+        return cls({f"{name.capitalize()}Time": text for name, text in written.items()})
+
+    @classmethod
+    def last(cls, duration: Duration) -> MessageSelection:
+        """Messages of a stretch of time that ends when the deploy reaches this resource.
+
+        Args:
+            duration: How far to go back, in whole seconds, from 1 second to 36,500 days.
+
+        Raises:
+            ValueError: The duration is out of these bounds.
+        """
+        seconds = whole_seconds("duration", duration)
+        return cls(
+            {"LastSeconds": seconds if Token.is_unresolved(seconds) else check_last("duration", seconds)}
+        )
+
+    @classmethod
+    def s3_paths(cls, paths: Sequence[str]) -> MessageSelection:
+        """Messages in certain objects of an archive, such as those that a failure notification named.
+
+        Args:
+            paths: 1 to 100 object keys of 1 to 1,024 characters each, with the prefix and without the bucket; or a
+                list token. IoT Analytics takes them only for channels with customer-managed storage.
+
+        Raises:
+            ValueError: The list is empty or too long, or an entry is not such a key.
+
+        Source: API `ChannelMessages`, `s3Paths`.
+        """
+        if isinstance(paths, str):
+            raise Failure(f"'paths' must be a list of object keys, got '{paths}'; write ['{paths}']")
+        paths = list(paths)
+        if not Token.is_unresolved(paths):
+            check_s3_path_count("paths", len(paths))
+            for index, path in enumerate(paths):
+                _check_path(f"paths[{index}]", path)
+        return cls({"S3Paths": paths})
+
+    @classmethod
+    def all(cls) -> MessageSelection:
+        """Every stored message."""
+        return cls({"All": True})
+
+    @property
+    def is_known(self) -> bool:
+        """Whether nothing of the selection waits for the deploy to get its value."""
+        return not any(
+            Token.is_unresolved(value) or (isinstance(value, list) and any(map(Token.is_unresolved, value)))
+            for value in self.properties.values()
+        )
+
+
+def _time(argument: str, value: datetime | str) -> datetime | str:
+    if isinstance(value, datetime):
+        return check_time(argument, value)
+    if not isinstance(value, str):
+        raise Failure(f"'{argument}' must be a datetime, got {type(value).__name__} {value}")
+    return value if Token.is_unresolved(value) else parse_time(argument, value)
+
+
+def _check_path(argument: str, value: str) -> None:
+    if not isinstance(value, str):
+        raise Failure(f"'{argument}' must be an object key, got {type(value).__name__} {value}")
+    if not Token.is_unresolved(value):
+        check_s3_path(argument, value)

@@ -1,0 +1,211 @@
+"""The kinds of pipeline that can be reprocessed: what to start, with which permissions, and what decides the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aws_cdk import ArnFormat, Stack, Token
+from aws_cdk.aws_iam import PolicyStatement
+from aws_cdk.aws_iotanalytics import CfnPipeline
+from aws_cdk.aws_stepfunctions import CfnStateMachine, IStateMachine, StateMachineType
+from constructs import Construct, IConstruct
+
+from pipeline_reprocessing_handler.request import (
+    Failure,
+    Kind,
+    check_endpoint_url,
+    check_pipeline_name,
+    state_machine_name,
+)
+
+
+@dataclass(frozen=True)
+class PipelineBinding:
+    """What `PipelineReprocessing` has to know of a pipeline."""
+
+    name: str
+    """What tells this pipeline from others of its kind in the stack."""
+    properties: Mapping[str, Any]
+    """The `Pipeline` property of the custom resource."""
+    statements: Sequence[PolicyStatement]
+    """What the handler must be allowed to do with this pipeline, each on its resource."""
+    fingerprint: object = None
+    """What else decides the resulting data: JSON-able, tokens allowed; a change of it reprocesses."""
+    watched: Sequence[IConstruct] = ()
+    """Constructs that decide the resulting data; a run starts after they are deployed, and when one changes."""
+    prerequisites: Sequence[IConstruct] = ()
+    """Constructs that a run needs but that do not decide the data: only deployed before it starts."""
+
+
+class ReprocessablePipeline:
+    """A pipeline that can process its stored messages again.
+
+    Make one with `iot_analytics`, `iot_analytics_named` or `state_machine`, or derive your own kind and give it a
+    `bind`. (No `abc.ABC`, so that a CDK construct, which has a metaclass of its own, can be one.)
+
+    Example:
+        from aws_cdk import Stack
+        from aws_cdk.aws_stepfunctions import DefinitionBody, Pass, StateMachine
+        from pipeline_reprocessing import ReprocessablePipeline
+
+        stack = Stack()
+        replay = StateMachine(stack, "Replay", definition_body=DefinitionBody.from_chainable(Pass(stack, "Do")))
+        pipeline = ReprocessablePipeline.state_machine(replay)
+    """
+
+    def bind(self, scope: Construct) -> PipelineBinding:
+        """What `PipelineReprocessing` has to know of this pipeline.
+
+        Args:
+            scope: The `PipelineReprocessing`.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def iot_analytics(pipeline: CfnPipeline, *, endpoint_url: str | None = None) -> ReprocessablePipeline:
+        """A pipeline of AWS IoT Analytics that this app defines.
+
+        AWS ended IoT Analytics on 2025-12-15: this kind is for endpoints that still speak its API, and CDK's warning
+        about the resource (E3710) stays visible. On today's AWS use `state_machine` or an `ArchivePipeline`.
+
+        Args:
+            pipeline: Its activities, and the Lambda functions that they name, are part of the trigger.
+            endpoint_url: The http or https URL of another endpoint with this API. Default: AWS's for the region.
+
+        Raises:
+            ValueError: The pipeline's name, or the URL, is one that cannot be.
+        """
+        if not isinstance(pipeline, CfnPipeline):
+            raise Failure(
+                f"'pipeline' must be a CfnPipeline, got {_shown(pipeline)}; use .iot_analytics_named() for one by name"
+            )
+        if pipeline.pipeline_name is not None:
+            _check_name("pipeline.pipeline_name", pipeline.pipeline_name)
+        return _IotAnalyticsPipeline(
+            pipeline.ref, pipeline.pipeline_name or pipeline.ref, _endpoint(endpoint_url), pipeline
+        )
+
+    @staticmethod
+    def iot_analytics_named(name: str, *, endpoint_url: str | None = None) -> ReprocessablePipeline:
+        """A pipeline of AWS IoT Analytics by its name, in the account and region of the stack.
+
+        This app does not see its activities, so a change of them reprocesses nothing by itself: use `version` or
+        `rerun_on`. About the service's end see `iot_analytics`.
+
+        Args:
+            name: 1 to 128 letters, digits and underscores, not beginning with two underscores; or a token.
+            endpoint_url: The http or https URL of another endpoint with this API. Default: AWS's for the region.
+
+        Raises:
+            ValueError: The name, or the URL, is one that cannot be.
+
+        Source: API `PipelineName`.
+        """
+        return _IotAnalyticsPipeline(_check_name("name", name), name, _endpoint(endpoint_url))
+
+    @staticmethod
+    def state_machine(state_machine: IStateMachine) -> ReprocessablePipeline:
+        """A state machine of Step Functions that reprocesses what its input selects.
+
+        An execution's input is `{"messages": ..., "trigger": ..., "resource": ...}`: `messages` has `StartTime` and
+        `EndTime` (either may be missing), `S3Paths`, or `"All": true`.
+
+        Args:
+            state_machine: A STANDARD one. Its definition, and the Lambda functions that it names, are part of the
+                trigger where this app defines them.
+
+        Raises:
+            ValueError: It is an EXPRESS state machine, as far as synth can see that.
+
+        Source: API `StartExecution`: names are unique, and executions can be stopped, for STANDARD only.
+        """
+        if _is_express(state_machine):
+            raise Failure(
+                f"'state_machine' must be of type STANDARD, got the EXPRESS one '{state_machine.node.path}'; EXPRESS "
+                "executions can be started twice, and neither be found again nor stopped"
+            )
+        arn = state_machine.state_machine_arn
+        if not Token.is_unresolved(arn):
+            state_machine_name("state_machine", arn)
+        return _StateMachinePipeline(state_machine)
+
+
+@dataclass(frozen=True)
+class _IotAnalyticsPipeline(ReprocessablePipeline):
+    reference: str
+    name: str
+    endpoint_url: str | None
+    resource: CfnPipeline | None = None
+
+    def bind(self, scope: Construct) -> PipelineBinding:
+        arn = Stack.of(scope).format_arn(
+            service="iotanalytics", resource="pipeline", resource_name=self.reference
+        )
+        actions = ("StartPipelineReprocessing", "CancelPipelineReprocessing", "DescribePipeline")
+        target = {"Kind": Kind.IOT_ANALYTICS.value, "Name": self.reference}
+        return PipelineBinding(
+            name=self.name,
+            properties=target if self.endpoint_url is None else target | {"EndpointUrl": self.endpoint_url},
+            statements=[
+                PolicyStatement(actions=[f"iotanalytics:{action}" for action in actions], resources=[arn])
+            ],
+            fingerprint={"Name": self.name},
+            watched=[self.resource] if self.resource else [],
+        )
+
+
+@dataclass(frozen=True)
+class _StateMachinePipeline(ReprocessablePipeline):
+    machine: IStateMachine
+
+    def bind(self, scope: Construct) -> PipelineBinding:
+        arn = self.machine.state_machine_arn
+        return PipelineBinding(
+            name=arn,
+            properties={"Kind": Kind.STATE_MACHINE.value, "Arn": arn},
+            statements=[
+                PolicyStatement(actions=["states:StartExecution"], resources=[arn]),
+                PolicyStatement(
+                    actions=["states:DescribeExecution", "states:StopExecution"],
+                    resources=[_executions(Stack.of(scope), arn)],
+                ),
+            ],
+            fingerprint={"Arn": arn},
+            watched=[self.machine],
+        )
+
+
+def _executions(stack: Stack, arn: str) -> str:
+    """The ARN of all executions of a state machine."""
+    if not Token.is_unresolved(arn):
+        return f"{arn.replace(':stateMachine:', ':execution:', 1)}:*"
+    name = stack.split_arn(arn, ArnFormat.COLON_RESOURCE_NAME).resource_name
+    return stack.format_arn(
+        service="states",
+        resource="execution",
+        resource_name=f"{name}:*",
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
+def _is_express(state_machine: IStateMachine) -> bool:
+    resource = state_machine.node.default_child
+    if isinstance(resource, CfnStateMachine):
+        return resource.state_machine_type == StateMachineType.EXPRESS.value
+    return False
+
+
+def _check_name(argument: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise Failure(f"'{argument}' must be a pipeline's name, got {_shown(value)}")
+    return value if Token.is_unresolved(value) else check_pipeline_name(argument, value)
+
+
+def _endpoint(url: str | None) -> str | None:
+    return url if url is None or Token.is_unresolved(url) else check_endpoint_url("endpoint_url", url)
+
+
+def _shown(value: object) -> str:
+    return f"{type(value).__name__} {value}"

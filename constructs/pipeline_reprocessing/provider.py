@@ -1,0 +1,96 @@
+"""The Lambda function that answers CloudFormation: one for each stack, however many constructs are in it."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk.aws_iam import Policy, PolicyStatement, Role, ServicePrincipal
+from aws_cdk.aws_lambda import Architecture, Code, Function, RecursiveLoop, Runtime
+from aws_cdk.aws_logs import LogGroup, RetentionDays
+from constructs import Construct
+
+_ID = "PipelineReprocessingHandler"
+_PACKAGES = ("pipeline_reprocessing_handler", "crhelper")
+_NOT_NEEDED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.pyi", "py.typed", "tests")
+
+
+class ReprocessingHandler(Construct):
+    """The handler function with its own role, policy and log group."""
+
+    def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002  # CDK's name for it
+        super().__init__(scope, id)
+        self.runs: list[tuple[str, Construct]] = []
+        """Which pipeline is reprocessed by which construct, in the order defined."""
+        self.log_group = LogGroup(
+            self, "Logs", retention=RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+        )
+        self.role = Role(
+            self,
+            "Role",
+            assumed_by=ServicePrincipal("lambda.amazonaws.com"),
+            description="Reprocesses data pipelines from within a deploy",
+        )
+        self.function = Function(
+            self,
+            "Function",
+            description="Reprocesses data pipelines from within a deploy",
+            code=Code.from_asset(str(_staged())),
+            handler="pipeline_reprocessing_handler.index.handler",
+            runtime=Runtime.PYTHON_3_14,
+            architecture=Architecture.ARM_64,
+            memory_size=256,
+            timeout=Duration.minutes(15),
+            # It waits by calling itself; the deadline that it carries along is what ends that.
+            recursive_loop=RecursiveLoop.ALLOW,
+            log_group=self.log_group,
+            role=self.role,
+        )
+        # Apart from the role, for it names the function, which in turn needs the role.
+        self.policy = Policy(
+            self,
+            "Policy",
+            roles=[self.role],
+            statements=[
+                PolicyStatement(
+                    actions=["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
+                    resources=[self.log_group.log_group_arn],
+                ),
+                PolicyStatement(actions=["lambda:InvokeFunction"], resources=[self.function.function_arn]),
+                PolicyStatement(actions=["cloudformation:DescribeStacks"], resources=[Aws.STACK_ID]),
+            ],
+        )
+
+    @staticmethod
+    def of(scope: Construct) -> ReprocessingHandler:
+        """The handler of the stack, made when it is first asked for."""
+        stack = Stack.of(scope)
+        existing = stack.node.try_find_child(_ID)
+        return existing if isinstance(existing, ReprocessingHandler) else ReprocessingHandler(stack, _ID)
+
+
+@cache
+def _staged() -> Path:
+    """A folder with all that the function runs, apart from what the Lambda runtime brings along.
+
+    It is copied at synth, without pip, Docker or network, and holds the same bytes wherever it is made.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="pipeline-reprocessing-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for package in _PACKAGES:
+        shutil.copytree(
+            _location(package), folder / package, ignore=_NOT_NEEDED, copy_function=shutil.copyfile
+        )
+    return folder
+
+
+def _location(package: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"'{package}' is not installed; run: pip install cdk-pipeline-reprocessing")
+    return Path(spec.submodule_search_locations[0])

@@ -1,0 +1,331 @@
+"""The construct: reprocesses a pipeline's stored messages within the deploy that changes the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jsii
+from aws_cdk import (
+    Aspects,
+    CfnResource,
+    CfnWaitCondition,
+    CfnWaitConditionHandle,
+    CustomResource,
+    Duration,
+    IAspect,
+    IResolveContext,
+    IStringProducer,
+    Lazy,
+    Stack,
+    Token,
+)
+from aws_cdk.aws_iam import IPrincipal, Policy, Role
+from aws_cdk.aws_lambda import Function
+from aws_cdk.aws_logs import LogGroup
+from constructs import Construct, IConstruct
+
+from pipeline_reprocessing.messages import MessageSelection
+from pipeline_reprocessing.pipelines import ReprocessablePipeline
+from pipeline_reprocessing.provider import ReprocessingHandler
+from pipeline_reprocessing.trigger import Fingerprints, digest, identity
+from pipeline_reprocessing.wait import Wait
+from pipeline_reprocessing_handler.request import Failure, OnRemoval, OnRollback
+
+_RESOURCE_TYPE = "Custom::PipelineReprocessing"
+_ID_LENGTH = 255
+"""CloudFormation's limit for logical ids."""
+
+
+class PipelineReprocessing(Construct):
+    """Brings a pipeline's stored data up to date when a deploy changes how the pipeline works.
+
+    A deploy that changes what decides the resulting data (see `trigger`) reprocesses the selected messages once and,
+    by default, ends only when that is done: it fails when the run fails. Any other deploy reprocesses nothing.
+
+    Args:
+        scope: Where the construct belongs.
+        id: Its id in that scope.
+        pipeline: What to run. Its definition, and the functions that this names, are watched.
+        messages: What to run it on. There is no default: `MessageSelection.all()` replays everything.
+        wait: How long the deploy waits for the run. Default: 50 minutes, then the run is cancelled and the deploy
+            fails.
+        rerun_on: Further constructs, such as functions or assets, whose change reprocesses. Default: none.
+        version: A text of your own; changing it reprocesses. Default: none.
+        on_rollback: What a failing deploy's rollback does: `KEEP` starts nothing, `REPROCESS` runs the restored
+            definition. Default: `KEEP`.
+        on_removal: What removing the construct does to a run that is still going: `CANCEL` or `LEAVE`. Default:
+            `CANCEL`.
+
+    Raises:
+        ValueError: An argument is one that cannot be; the text names it, its value and the way out.
+
+    Example:
+        from aws_cdk import App, Duration, Stack
+        from aws_cdk.aws_stepfunctions import DefinitionBody, Pass, StateMachine
+        from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline, Wait
+
+        stack = Stack(App(), "Telemetry")
+        replay = StateMachine(stack, "Replay", definition_body=DefinitionBody.from_chainable(Pass(stack, "Do")))
+        backfill = PipelineReprocessing(
+            stack,
+            "Backfill",
+            pipeline=ReprocessablePipeline.state_machine(replay),
+            messages=MessageSelection.last(Duration.days(30)),
+            wait=Wait.for_completion(timeout=Duration.minutes(20)),
+        )
+        stack.export_value(backfill.status, name="BackfillStatus")
+    """
+
+    resource: CustomResource
+    """The custom resource. Make what needs the reprocessed data depend on this construct."""
+    policy: Policy
+    """What the handler may do with this pipeline."""
+    wait_condition: CfnWaitCondition | None
+    """What waits in place of the custom resource when that takes more than 55 minutes."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002  # CDK's name for it
+        *,
+        pipeline: ReprocessablePipeline,
+        messages: MessageSelection,
+        wait: Wait | None = None,
+        rerun_on: Sequence[IConstruct] = (),
+        version: str | None = None,
+        on_rollback: OnRollback = OnRollback.KEEP,
+        on_removal: OnRemoval = OnRemoval.CANCEL,
+    ) -> None:
+        super().__init__(scope, id)
+        wait = wait or Wait.for_completion(timeout=Duration.minutes(50))
+        self._check(pipeline, messages, wait, rerun_on, version)
+        self._handler = ReprocessingHandler.of(self)
+        self._binding = pipeline.bind(self)
+        self._messages = messages
+        self._rerun_on = list(rerun_on)
+        self._version = version
+
+        self.policy = Policy(self, "Policy", roles=[self.role], statements=list(self._binding.statements))
+        handle = CfnWaitConditionHandle(self, "WaitHandle") if wait.needs_wait_condition else None
+        self.resource = CustomResource(
+            self,
+            "Resource",
+            resource_type=_RESOURCE_TYPE,
+            service_token=self.handler.function_arn,
+            service_timeout=Duration.seconds(int(wait.service_timeout.total_seconds())),
+            properties={
+                "Pipeline": dict(self._binding.properties),
+                "Messages": dict(messages.properties),
+                "Trigger": self.trigger,
+                **({} if wait.timeout is None else {"Wait": _wait_property(wait, handle)}),
+                "OnRollback": OnRollback(on_rollback).value,
+                "OnRemoval": OnRemoval(on_removal).value,
+            },
+        )
+        self.wait_condition = None if handle is None else self._condition(handle, wait)
+        self._run_after_what_it_needs()
+
+    @property
+    def trigger(self) -> str:
+        """The SHA-256 of what decides the resulting data, as a token: it is made at synth.
+
+        It covers the pipeline's activities or the state machine's definition, the code, layers, handler, runtime and
+        environment of the functions that these name, the same of `rerun_on`, the selection, and `version`. What only
+        the deploy knows, such as the value of a parameter, is covered by its name alone. Escape hatches
+        (`add_property_override`) are not seen: set the property itself, or change `version`.
+        """
+        return Lazy.uncached_string(_Trigger(self))
+
+    @property
+    def reprocessing_id(self) -> str:
+        """The id of the run: IoT Analytics' reprocessing id, or the ARN of the execution."""
+        return self.resource.get_att_string("ReprocessingId")
+
+    @property
+    def status(self) -> str:
+        """The run's status when the custom resource answered, such as `SUCCEEDED`, or `RUNNING` without a wait."""
+        return self.resource.get_att_string("Status")
+
+    @property
+    def start_time(self) -> str:
+        """When the run started: `2025-01-31T00:00:00Z`."""
+        return self.resource.get_att_string("StartTime")
+
+    @property
+    def end_time(self) -> str:
+        """When the run was seen to have ended, in the form of `start_time`; empty if it was not waited for."""
+        return self.resource.get_att_string("EndTime")
+
+    @property
+    def handler(self) -> Function:
+        """The Lambda function that answers CloudFormation; all constructs of a stack share it."""
+        return self._handler.function
+
+    @property
+    def role(self) -> Role:
+        """The handler's role."""
+        return self._handler.role
+
+    @property
+    def log_group(self) -> LogGroup:
+        """The handler's log group."""
+        return self._handler.log_group
+
+    @property
+    def grant_principal(self) -> IPrincipal:
+        """Who reprocesses: the handler's role, for `grant_...` methods of other constructs."""
+        return self.role.grant_principal
+
+    def _check(
+        self,
+        pipeline: ReprocessablePipeline,
+        messages: MessageSelection,
+        wait: Wait,
+        rerun_on: Sequence[IConstruct],
+        version: str | None,
+    ) -> None:
+        for argument, value, kind in (
+            ("pipeline", pipeline, ReprocessablePipeline),
+            ("messages", messages, MessageSelection),
+            ("wait", wait, Wait),
+        ):
+            if not isinstance(value, kind):
+                raise Failure(f"'{argument}' must be a {kind.__name__}, got {type(value).__name__} {value}")
+        if wait.needs_wait_condition and not messages.is_known:
+            raise Failure(
+                "'messages' must be known at synth for a 'timeout' above 55 minutes, got a token; a WaitCondition "
+                "waits once for each selection"
+            )
+        if version is not None and _is_token_or_no_text(version):
+            raise Failure(
+                f"'version' must be a text known at synth, got {_shown(version)}; it is part of a hash made there"
+            )
+        for index, construct in enumerate(rerun_on):
+            self._check_watchable(f"rerun_on[{index}]", construct)
+
+    def _check_watchable(self, argument: str, construct: IConstruct) -> None:
+        if not Construct.is_construct(construct):
+            raise Failure(f"'{argument}' must be a construct, got {_shown(construct)}")
+        path = construct.node.path
+        if construct in self.node.scopes:
+            raise Failure(
+                f"'{argument}' must not contain this construct, got '{path}'; name the parts that decide the data"
+            )
+        if not Fingerprints(Stack.of(self)).of_construct(construct):
+            raise Failure(
+                f"'{argument}' has nothing whose change this app could see, got '{path}'; put what changes into 'version'"
+            )
+
+    def _condition(self, handle: CfnWaitConditionHandle, wait: Wait) -> CfnWaitCondition:
+        """Waits for the run. It can wait only once, so each trigger has a condition and a handle of its own."""
+        condition = CfnWaitCondition(
+            self,
+            "WaitCondition",
+            handle=handle.ref,
+            timeout=str(int(wait.condition_timeout.total_seconds())),
+            count=1,
+        )
+        condition.node.add_dependency(self.resource)
+        for element in (handle, condition):
+            element.override_logical_id(Lazy.uncached_string(_IdWithTrigger(element, self)))
+        return condition
+
+    def _run_after_what_it_needs(self) -> None:
+        binding = self._binding
+        self.resource.node.add_dependency(
+            self.policy, self._handler.policy, *binding.watched, *binding.prerequisites, *self._rerun_on
+        )
+        pipeline = digest([binding.properties["Kind"], Stack.of(self).resolve(binding.name)])
+        for earlier, construct in self._handler.runs:
+            if earlier == pipeline:
+                self.resource.node.add_dependency(construct)
+        self._handler.runs.append((pipeline, self))
+        Aspects.of(self).add(_AfterWhatWasFound(self))
+
+    def _fingerprints(self) -> tuple[Fingerprints, str]:
+        stack = Stack.of(self)
+        seen = Fingerprints(stack)
+        deciding = {
+            part
+            for construct in (*self._binding.watched, *self._rerun_on)
+            for part in seen.of_construct(construct)
+        }
+        value = {
+            "resource": [identity(stack), stack.resolve(_cfn(self.resource).logical_id)],
+            "pipeline": [self._binding.properties["Kind"], seen.of_value(self._binding.fingerprint)],
+            "messages": seen.of_value(self._messages.properties),
+            "version": self._version,
+        }
+        return seen, digest([value, sorted(deciding | seen.digests)])
+
+
+@jsii.implements(IStringProducer)
+class _Trigger:
+    """The trigger, made when the template is: what was changed until then counts."""
+
+    def __init__(self, construct: PipelineReprocessing) -> None:
+        self._construct = construct
+
+    def produce(self, context: IResolveContext) -> str:
+        if context.preparing:
+            # CDK only looks for references here, and a trigger has none.
+            return "0" * 64
+        return self._construct._fingerprints()[1]
+
+
+@jsii.implements(IStringProducer)
+class _IdWithTrigger(_Trigger):
+    """A logical id that is another one for each trigger."""
+
+    def __init__(self, element: CfnResource, construct: PipelineReprocessing) -> None:
+        super().__init__(construct)
+        self._element = element
+
+    def produce(self, context: IResolveContext) -> str:
+        trigger = super().produce(context)[:32]
+        return self._element.stack.get_logical_id(self._element)[: _ID_LENGTH - len(trigger)] + trigger
+
+
+@jsii.implements(IAspect)
+class _AfterWhatWasFound:
+    """Lets the custom resource wait for the functions that were found by following references, with their roles."""
+
+    def __init__(self, construct: PipelineReprocessing) -> None:
+        self._construct = construct
+
+    def visit(self, node: IConstruct) -> None:
+        if node is not self._construct:
+            return
+        seen, _ = self._construct._fingerprints()
+        for resource in seen.found.values():
+            self._construct.resource.node.add_dependency(_owner(resource))
+
+
+def _owner(resource: CfnResource) -> IConstruct:
+    """The construct whose main part the resource is: a function has a role and permissions beside it."""
+    scope = resource.node.scope
+    if scope is None or Stack.is_stack(scope):
+        return resource
+    main = scope.node.default_child
+    return scope if main and main.node.path == resource.node.path else resource
+
+
+def _wait_property(wait: Wait, handle: CfnWaitConditionHandle | None) -> dict[str, Any]:
+    seconds = int(wait.timeout.total_seconds()) if wait.timeout else 0
+    signal = {} if handle is None else {"SignalUrl": handle.ref}
+    return {"TimeoutSeconds": seconds, "OnTimeout": wait.on_timeout.value, **signal}
+
+
+def _cfn(resource: CustomResource) -> CfnResource:
+    child = resource.node.default_child
+    assert isinstance(child, CfnResource)  # noqa: S101  # CustomResource makes one
+    return child
+
+
+def _shown(value: object) -> str:
+    return "a token" if Token.is_unresolved(value) else f"{type(value).__name__} {value}"
+
+
+def _is_token_or_no_text(value: object) -> bool:
+    return not isinstance(value, str) or Token.is_unresolved(value)
