@@ -1,6 +1,7 @@
 """``python -m local_aws.iot_analytics``: the server as a process.
 
-It prints one line, ``READY http://127.0.0.1:<port>``, when it can be used, and stops on SIGTERM and SIGINT.
+It prints one line, ``READY http://127.0.0.1:<port>``, when it can be used, and stops on SIGTERM and SIGINT. If its standard
+input is a pipe it stops at the end of that too: then whoever started it is gone.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import ipaddress
 import logging
 import os
 import signal
+import stat
 import sys
 import threading
 from pathlib import Path
@@ -17,7 +19,7 @@ from local_aws.iot_analytics.model import DEFAULT_MODEL, ModelMissing, ServiceMo
 from local_aws.iot_analytics.runs import Pace
 from local_aws.iot_analytics.server import Application, serve
 from local_aws.iot_analytics.service import Place
-from local_aws.iot_analytics.storage import MemoryStore, ObjectStore, S3Store
+from local_aws.iot_analytics.storage import FolderStore, MemoryStore, ObjectStore, S3Store
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         model=model,
         customer_store=store,
         functions=lambda_functions(),
+        own_store=FolderStore(options.state) if options.state else None,
         place=Place(region=options.region, account=options.account),
     )
     application.service.runs.pace = Pace(
@@ -45,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    if _input_is_a_pipe():
+        threading.Thread(target=_wait_for_the_end_of_input, args=(stop,), name="input", daemon=True).start()
     server = serve(application, options.host, options.port)
     serving = threading.Thread(target=server.serve_forever, name="server", daemon=True)
     serving.start()
@@ -56,6 +61,19 @@ def main(arguments: list[str] | None = None) -> int:
     server.server_close()
     application.close()
     return 0
+
+
+def _input_is_a_pipe() -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(0).st_mode)
+    except OSError:
+        return False
+
+
+def _wait_for_the_end_of_input(stop: threading.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    stop.set()
 
 
 class NoEndpoint(Exception):
@@ -104,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=("s3", "memory"),
         default="s3",
         help="customers' buckets: in S3 at AWS_ENDPOINT_URL, or in this process (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        help="folder for what the service keeps for itself, not in a customer's bucket (default: in this process)",
     )
     parser.add_argument("--region", default=region, help="region in ARNs (default: %(default)s)")
     parser.add_argument(

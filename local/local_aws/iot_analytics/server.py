@@ -26,7 +26,7 @@ from local_aws.iot_analytics.model import ImproperAnswer, Operation, RawRequest,
 from local_aws.iot_analytics.pipelines import Pipelines
 from local_aws.iot_analytics.runs import Runs
 from local_aws.iot_analytics.service import Members, Place, Service
-from local_aws.iot_analytics.storage import ObjectStore
+from local_aws.iot_analytics.storage import MemoryStore, ObjectStore
 from local_aws.iot_analytics.tagging import Tagging
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Application:
         model: The official service model.
         customer_store: Where the customer's buckets are.
         functions: What lambda activities call.
+        own_store: Where the service keeps what is not in a customer's bucket; by default in this process.
         place: Region and account.
         now: The clock.
         new_id: A new id each time. Ids must not hold an underscore.
@@ -61,6 +62,7 @@ class Application:
         model: ServiceModel,
         customer_store: ObjectStore,
         functions: Functions,
+        own_store: ObjectStore | None = None,
         place: Place | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
@@ -73,6 +75,7 @@ class Application:
             now=now,
             new_id=new_id,
             runs=Runs(now, new_id),
+            own_store=own_store or MemoryStore(),
         )
         self._faults = Faults()
         self._control = Control(model, self.service, self._faults)

@@ -10,7 +10,7 @@ from local_aws.iot_analytics.errors import invalid_request
 from local_aws.iot_analytics.functions import Functions
 from local_aws.iot_analytics.resources import Channel, Datastore, Pipeline, Table, Tags
 from local_aws.iot_analytics.runs import Runs
-from local_aws.iot_analytics.storage import MemoryStore, ObjectStore
+from local_aws.iot_analytics.storage import ObjectStore
 
 Members = Mapping[str, Any]
 """A request or an answer: members by name, already checked against the model, or still to be."""
@@ -32,7 +32,7 @@ class Place:
     """
 
     region: str = "us-east-1"
-    account: str = "000000000000"
+    account: str = "123456789012"
     partition: str = "aws"
 
     def arn(self, kind: str, name: str) -> str:
@@ -51,6 +51,7 @@ class Service:
         now: The clock.
         new_id: A new id each time, for what the service keeps for itself.
         runs: All reprocessing runs.
+        own_store: Where the service keeps what is not in a customer's bucket.
     """
 
     place: Place
@@ -59,11 +60,11 @@ class Service:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     runs: Runs
+    own_store: ObjectStore
     channels: Table[Channel] = field(default_factory=lambda: Table("channel"))
     datastores: Table[Datastore] = field(default_factory=lambda: Table("datastore"))
     pipelines: Table[Pipeline] = field(default_factory=lambda: Table("pipeline"))
     tags: Tags = field(default_factory=Tags)
-    own_store: ObjectStore = field(default_factory=MemoryStore)
 
     def location(self, argument: str, storage: Members) -> Location:
         """Where a storage is; ``argument`` is what the request calls it.

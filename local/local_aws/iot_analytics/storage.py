@@ -1,8 +1,10 @@
-"""Where objects are kept: S3, or this process."""
+"""Where objects are kept: S3, a folder, or this process."""
 
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import boto3
@@ -11,6 +13,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+
+_UNFINISHED = ".unfinished-"
 
 
 class StorageError(Exception):
@@ -70,6 +75,51 @@ class S3Store:
                     yield Entry(key=found["Key"], size=found["Size"])
         except (ClientError, BotoCoreError) as error:
             raise StorageError(f"bucket '{bucket}' cannot be listed: {error}") from error
+
+
+class FolderStore:
+    """Objects as files: a folder for each bucket, and in it a file at each key.
+
+    For what the service keeps for itself: those keys are made here, none comes from a request.
+
+    Args:
+        folder: The folder of the buckets; it is made when needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, bucket: str, key: str, body: bytes) -> None:
+        """Writes one object."""
+        file = self._file(bucket, key)
+        unfinished = file.with_name(f"{_UNFINISHED}{uuid.uuid4()}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(body)
+            # Nobody ever sees half an object.
+            unfinished.replace(file)
+        except OSError as error:
+            raise StorageError(f"'{key}' cannot be written to bucket '{bucket}': {error}") from error
+
+    def get(self, bucket: str, key: str) -> bytes:
+        """Reads one object."""
+        try:
+            return self._file(bucket, key).read_bytes()
+        except OSError as error:
+            raise StorageError(f"'{key}' cannot be read from bucket '{bucket}': {error}") from error
+
+    def entries(self, bucket: str, prefix: str) -> Iterator[Entry]:
+        """All objects whose keys begin with the prefix, in the order of their keys."""
+        folder = self._folder / bucket
+        files = (
+            file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(_UNFINISHED)
+        )
+        for key, file in sorted((file.relative_to(folder).as_posix(), file) for file in files):
+            if key.startswith(prefix):
+                yield Entry(key=key, size=file.stat().st_size)
+
+    def _file(self, bucket: str, key: str) -> Path:
+        return self._folder / bucket / key
 
 
 class MemoryStore:
