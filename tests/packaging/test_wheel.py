@@ -29,7 +29,7 @@ app.synth()
 def synthesize(python: Path, folder: Path, environment: dict[str, str]) -> Path:
     """The cloud assembly that the small app makes when it lives in a folder and is run by an interpreter."""
     (folder / "app.py").write_text(APP)
-    command = [python, "-P", "app.py", "cdk.out"]
+    command: list[str | Path] = [python, "-P", "app.py", "cdk.out"]
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return folder / "cdk.out"
