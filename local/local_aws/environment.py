@@ -346,7 +346,8 @@ class LocalAws:
 
     def _start_iot_analytics(self) -> str:
         command = [str(self._toolchain.app_python), "-m", "local_aws.iot_analytics"]
-        command += ["--host", _LOOPBACK, "--port", "0", "--state", str(self._state / "data/iot-analytics")]
+        command += ["--host", _LOOPBACK, "--port", "0", "--region", self._region, "--account", ACCOUNT]
+        command += ["--model", str(self._toolchain.model.parents[1])]
         log = self._log_file("iot-analytics")
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 
-from local_aws.emulator import custom_resources, functions, hooks, iot_analytics_resources
+from local_aws.emulator import custom_resources, functions, hooks, iot_analytics_resources, step_functions
 
 
 def main() -> None:
@@ -27,6 +27,7 @@ def main() -> None:
     functions.install(runtime_python=arguments.runtime)
     custom_resources.install()
     iot_analytics_resources.install()
+    step_functions.install()
     _serve(arguments.fd)
 
 

@@ -1,0 +1,143 @@
+"""Contract of the embedded AWS: how functions run."""
+
+from typing import Any
+
+import psutil
+import pytest
+
+from local_aws import LocalAws
+
+pytestmark = pytest.mark.embedded
+
+
+def _allow(*actions: str) -> list[dict[str, Any]]:
+    return [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]
+
+
+def test_a_function_runs_by_awslambdaric_in_a_process_of_its_own(
+    local_aws: LocalAws, stack: Any, with_function: Any
+) -> None:
+    stack.deploy(with_function())
+
+    seen = stack.invoke({})
+
+    assert seen["runtime"] == "awslambdaric.lambda_context"
+    assert 0 < seen["remaining"] <= 20_000
+    assert psutil.Process(seen["pid"]).cmdline()[1:] == ["-m", "awslambdaric", "index.handler"]
+    environment = seen["environment"]
+    assert environment["AWS_LAMBDA_LOG_GROUP_NAME"] == stack.physical_id("Logs")
+    assert environment["AWS_LAMBDA_LOG_STREAM_NAME"] == seen["log_stream"]
+    assert environment["AWS_ENDPOINT_URL"] == local_aws.endpoint_url
+    assert environment["AWS_ENDPOINT_URL"].startswith("https://127.0.0.1:")
+    assert environment["SSL_CERT_FILE"] == environment["AWS_CA_BUNDLE"]
+    assert environment["AWS_EXECUTION_ENV"] == "AWS_Lambda_python3.13"
+
+
+def test_a_function_sees_nothing_of_the_emulator(local_aws: LocalAws, stack: Any, with_function: Any) -> None:
+    stack.deploy(with_function())
+
+    environment = stack.invoke({})["environment"]
+
+    assert not {"AUTH", "GATEWAY_PORT", "MINISTACK_SSL_KEY", "LOCAL_AWS_JOURNAL"} & set(environment)
+    assert not set(local_aws.secrets) & set(environment.values())
+
+
+def test_a_second_invocation_finds_the_process_warm(stack: Any, with_function: Any) -> None:
+    stack.deploy(with_function())
+
+    assert stack.invoke({})["pid"] == stack.invoke({})["pid"]
+
+
+def test_a_missing_statement_is_an_access_denied_inside_the_function(stack: Any, with_function: Any) -> None:
+    stack.deploy(with_function())
+    denied = stack.invoke({"call": ["s3", "list_buckets", {}]})
+    stack.deploy(with_function(statements=_allow("s3:ListAllMyBuckets")))
+    allowed = stack.invoke({"call": ["s3", "list_buckets", {}]})
+
+    assert denied["errorType"] == "AccessDenied"
+    assert "AccessDenied" in denied["errorMessage"]
+    assert "s3:ListAllMyBuckets" in denied["errorMessage"]
+    assert "Buckets" in allowed
+
+
+def test_a_statement_for_another_resource_does_not_help(stack: Any, with_function: Any) -> None:
+    other = {"Fn::Sub": "arn:aws:cloudformation:${AWS::Region}:${AWS::AccountId}:stack/other/*"}
+    describe = {"Effect": "Allow", "Action": "cloudformation:DescribeStacks", "Resource": other}
+    stack.deploy(with_function(statements=[describe]))
+    call = {"call": ["cloudformation", "describe_stacks", {"StackName": stack.id}]}
+    denied = stack.invoke(call)
+    stack.deploy(with_function(statements=[{**describe, "Resource": {"Ref": "AWS::StackId"}}]))
+    allowed = stack.invoke(call)
+
+    assert "AccessDenied" in denied["errorMessage"]
+    assert allowed["Stacks"][0]["StackStatus"] == "UPDATE_COMPLETE"
+
+
+def test_a_function_is_killed_at_its_time_out(stack: Any, with_function: Any, eventually: Any) -> None:
+    stack.deploy(with_function(timeout=1))
+    pid = stack.invoke({})["pid"]
+
+    failed = stack.invoke({"sleep": 60})
+
+    assert "Task timed out after 1.00 seconds" in failed["errorMessage"]
+    eventually(lambda: not psutil.pid_exists(pid))
+    assert any("Task timed out" in line for line in stack.logs())
+
+
+def test_output_is_in_the_log_group_of_the_function_while_it_still_runs(
+    stack: Any, with_function: Any, eventually: Any
+) -> None:
+    stack.deploy(with_function())
+
+    stack.invoke({"sleep": 3}, InvocationType="Event")
+
+    first = eventually(stack.logs)
+    eventually(lambda: any("function in process" in line for line in stack.logs()))
+    assert not any(line.startswith("END") for line in stack.logs())
+    assert first[0].startswith("START")
+
+
+def test_a_failed_asynchronous_invocation_is_repeated_twice(
+    stack: Any, with_function: Any, eventually: Any
+) -> None:
+    stack.deploy(with_function())
+
+    stack.invoke({"raise": "told to fail"}, InvocationType="Event")
+
+    eventually(lambda: sum(line.startswith("END") for line in stack.logs()) == 3)
+    assert sum("[ERROR] RuntimeError: told to fail" in line for line in stack.logs()) == 3
+
+
+def test_a_function_invokes_itself_only_when_its_role_may(
+    stack: Any, with_function: Any, eventually: Any
+) -> None:
+    stack.deploy(with_function())
+    itself = {
+        "FunctionName": stack.physical_id("Function"),
+        "InvocationType": "Event",
+        "Payload": '{"double": 21}',
+    }
+    denied = stack.invoke({"call": ["lambda", "invoke", itself]})
+    stack.deploy(with_function(statements=_allow("lambda:InvokeFunction")))
+    allowed = stack.invoke({"call": ["lambda", "invoke", itself]})
+
+    assert "AccessDenied" in denied["errorMessage"]
+    assert allowed["StatusCode"] == 202
+    eventually(lambda: any('{"double": 21}' in line and "wishes" in line for line in stack.logs()))
+
+
+def test_log_streams_can_be_a_ledger(stack: Any, with_function: Any) -> None:
+    stack.deploy(with_function(statements=_allow("logs:CreateLogStream", "logs:DescribeLogStreams")))
+    group = stack.physical_id("Logs")
+    create = {"call": ["logs", "create_log_stream", {"logGroupName": group, "logStreamName": "run/one"}]}
+    stack.invoke(create)
+
+    again = stack.invoke(create)
+    found = stack.invoke(
+        {"call": ["logs", "describe_log_streams", {"logGroupName": group, "logStreamNamePrefix": "run/"}]}
+    )
+
+    assert again["errorType"] == "ResourceAlreadyExistsException"
+    (stream,) = found["logStreams"]
+    assert stream["logStreamName"] == "run/one"
+    assert stream["creationTime"] > 1_700_000_000_000
