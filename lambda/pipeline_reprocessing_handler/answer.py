@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -58,12 +59,12 @@ class Letter:
 def letter(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Letter:
     """Addresses an answer: to the request's ResponseURL, or to the WaitCondition that took over from it."""
     waiting = event.get("CrHelperData")
-    wait = event.get("ResourceProperties", {}).get("Wait") or {}
-    if waiting and wait.get("SignalUrl"):
+    signal_url = _signal_url(event)
+    if waiting and signal_url:
         return Letter(
             kind="signal",
             request_id=event["RequestId"],
-            url=wait["SignalUrl"],
+            url=signal_url,
             body=_fitted(_signal(answer, event)),
             until=datetime.fromtimestamp(waiting["deadline"], UTC) + ANSWER_ALLOWANCE,
         )
@@ -141,20 +142,32 @@ def _signal(answer: Answer, event: Mapping[str, Any]) -> dict[str, Any]:
         "Status": "SUCCESS" if answer.succeeded else "FAILURE",
         "Reason": answer.reason or "the run has succeeded",
         "UniqueId": event["RequestId"],
-        "Data": answer.physical_id,
+        "Data": _head(answer.physical_id, 1024),
     }
+
+
+def _signal_url(event: Mapping[str, Any]) -> str | None:
+    properties = event.get("ResourceProperties")
+    wait = properties.get("Wait") if isinstance(properties, Mapping) else None
+    return wait.get("SignalUrl") if isinstance(wait, Mapping) else None
 
 
 def _fitted(body: dict[str, Any]) -> bytes:
     """The body in at most 4,096 bytes: the end of a long reason goes first, as the start says most."""
-    too_long = "the attributes do not fit an answer of 4,096 bytes"
-    while len(encoded := json.dumps(body, default=str).encode()) > MAX_ANSWER:
-        if len(body["Reason"]) > len(too_long):
-            excess = len(encoded) - MAX_ANSWER
-            # one character takes up to twelve bytes in JSON
-            keep = len(body["Reason"]) - max(excess // 12, 1) - 1
-            body = {**body, "Reason": body["Reason"][: max(keep, len(too_long))]}
-        else:
-            body = {**body, "Status": "FAILED", "Reason": too_long, "Data": {}}
-            body["PhysicalResourceId"] = body["PhysicalResourceId"][:1024]
-    return encoded
+    if len(encoded := _encoded(body)) <= MAX_ANSWER:
+        return encoded
+    room = MAX_ANSWER - len(_encoded({**body, "Reason": ""}))
+    if reason := _head(body["Reason"], room):
+        return _encoded({**body, "Reason": reason})
+    failed = {"Status": "FAILED", "Reason": "the attributes do not fit an answer of 4,096 bytes", "Data": {}}
+    return _encoded({**body, **failed, "PhysicalResourceId": _head(body["PhysicalResourceId"], 1024)})
+
+
+def _head(text: str, room: int) -> str:
+    """As much of the beginning as takes that many bytes in JSON, where one character takes up to twelve."""
+    lengths = range(1, len(text) + 1)
+    return text[: bisect_right(lengths, room, key=lambda length: len(_encoded(text[:length])) - len('""'))]
+
+
+def _encoded(value: object) -> bytes:
+    return json.dumps(value, default=str).encode()

@@ -13,6 +13,7 @@ import boto3
 import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.parsers import ResponseParserError
 
 from .faults import Conflict, Denied, Fault, Missing, Refused, Throttled, Unclear
 
@@ -112,7 +113,7 @@ class Aws:
             )
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             # `from None`: urllib3 writes the address into its errors
-            raise Unclear(f"PUT to {urlsplit(url).hostname} failed: {type(error).__name__}") from None
+            raise Unclear(f"PUT to {_host_of(url)} failed: {type(error).__name__}") from None
         return response.status
 
     def send(
@@ -125,7 +126,9 @@ class Aws:
             raise _meaning_of(error, f"{service}:{operation}") from error
         except HTTPClientError as error:
             raise Unclear(f"{service}:{operation} got no answer: {error}") from error
-        except BotoCoreError as error:
+        except ResponseParserError as error:
+            raise Unclear(f"{service}:{operation} got an answer that nobody can read: {error}") from error
+        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no host
             raise Refused(f"{service}:{operation} cannot be called: {error}") from error
         return answer
 
@@ -167,6 +170,13 @@ def _http() -> urllib3.PoolManager:
         )
     pool: urllib3.PoolManager = _SHARED["http"]
     return pool
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "nowhere"
+    except ValueError:
+        return "nowhere"
 
 
 def _meaning_of(error: ClientError, call: str) -> Fault:

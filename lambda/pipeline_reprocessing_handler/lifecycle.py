@@ -18,9 +18,17 @@ from crhelper import FAILED, SUCCESS, CfnResource
 from .answer import COPIED, Answer, letter, post
 from .aws import Aws
 from .ledger import Ledger
-from .redaction import redacted
+from .redaction import redacted, without
 from .reprocess import Settled, Waiting
-from .request import ARRIVED_AT, NOT_STARTED, Failure, Settings, requested_at, secrets_of
+from .request import (
+    ARRIVED_AT,
+    NOT_STARTED,
+    Failure,
+    Settings,
+    check_request_type,
+    requested_at,
+    secrets_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +87,9 @@ class Lifecycle(CfnResource):
         self.PhysicalResourceId = str(event.get("PhysicalResourceId") or "") or _id_without_run(event)
 
     def _crhelper_init(self, event: dict[str, Any], context: Any) -> bool:
-        physical_id = self.PhysicalResourceId
-        self.RequestType = event["RequestType"]
+        # Hole 1: none of the state that `_forget_last_event` has set up is thrown away again.
+        self.RequestType = check_request_type(event.get("RequestType"))
         self._context = context
-        self.Data = {}
-        self.PhysicalResourceId = physical_id
         self._wrap_function(self._get_func())  # type: ignore[attr-defined]  # crhelper's stubs leave private parts out
         return True
 
@@ -119,7 +125,8 @@ class Lifecycle(CfnResource):
             self.Status, self.Reason = status, reason
         answer = Answer(
             succeeded=self.Status == SUCCESS,
-            reason=str(self.Reason),
+            # everybody who may look at the stack reads it, and an exception may quote anything
+            reason=without(secrets_of(self._event), str(self.Reason)),
             physical_id=str(self.PhysicalResourceId),
             data=self.Data,
             no_echo=bool(self.NoEcho),

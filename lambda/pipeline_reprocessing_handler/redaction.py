@@ -9,26 +9,29 @@ from contextlib import contextmanager
 PLACEHOLDER = "[secret]"
 
 
+def without(secrets: frozenset[str], text: str) -> str:
+    """The text, with a placeholder for each of the secrets."""
+    for secret in sorted(secrets, key=len, reverse=True):  # one may hold another
+        text = text.replace(secret, PLACEHOLDER)
+    return text
+
+
 class _Redacting(logging.Formatter):
-    def __init__(self, inner: logging.Formatter, secrets: list[str]) -> None:
+    def __init__(self, inner: logging.Formatter, secrets: frozenset[str]) -> None:
         super().__init__()
         self._inner = inner
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        text = self._inner.format(record)  # the whole line: message, arguments and traceback
-        for secret in self._secrets:
-            text = text.replace(secret, PLACEHOLDER)
-        return text
+        return without(self._secrets, self._inner.format(record))  # message, arguments and traceback
 
 
 @contextmanager
 def redacted(secrets: frozenset[str]) -> Iterator[None]:
     """Within it, no handler of the root logger writes any of the secrets."""
-    longest_first = sorted(secrets, key=len, reverse=True)
     formatters = [(handler, handler.formatter) for handler in logging.root.handlers]
     for handler, formatter in formatters:
-        handler.setFormatter(_Redacting(formatter or logging.Formatter(), longest_first))
+        handler.setFormatter(_Redacting(formatter or logging.Formatter(), secrets))
     try:
         yield
     finally:

@@ -82,6 +82,11 @@ class OnRemoval(StrEnum):
     LEAVE = "LEAVE"
 
 
+def check_request_type(value: object) -> RequestType:
+    """What CloudFormation wants, if it is something that this handler knows."""
+    return _one_of("RequestType", value, RequestType)
+
+
 def check_pipeline_name(argument: str, value: str) -> str:
     """The name itself, if IoT Analytics accepts it (API: `PipelineName`)."""
     if not 1 <= len(value) <= MAX_PIPELINE_NAME_LENGTH:
@@ -129,7 +134,10 @@ def check_time(argument: str, value: datetime) -> datetime:
         )
     if value.timestamp() < 0:
         raise Failure(f"'{argument}' must not be before 1970, got {value.isoformat()}")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise Failure(f"'{argument}' must be before the year 10000 in UTC, got {value.isoformat()}") from None
 
 
 def parse_time(argument: str, value: str) -> datetime:
@@ -180,11 +188,12 @@ def check_endpoint_url(argument: str, value: str) -> str:
     """The URL itself, if it is one that a client can be pointed at."""
     try:
         parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
-    except ValueError:
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # also of a port that is none
         usable = False
-    if not usable:
-        raise Failure(f"'{argument}' must be an http or https URL without credentials, got '{value}'")
+    if not usable or "@" in value:
+        shown = re.sub(r"[^/]*@", "***@", value)  # what stands before the @ may be a password
+        raise Failure(f"'{argument}' must be an http or https URL without credentials, got '{shown}'")
     return value
 
 
@@ -223,7 +232,7 @@ class Target:
             check_pipeline_name("Pipeline.Name", _text("Pipeline.Name", values.get("Name"))),
             endpoint_url=None
             if url is None
-            else check_endpoint_url("Pipeline.EndpointUrl", _text("EndpointUrl", url)),
+            else check_endpoint_url("Pipeline.EndpointUrl", _text("Pipeline.EndpointUrl", url)),
         )
 
 
@@ -249,14 +258,18 @@ class Messages:
                 "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, All; "
                 f"got {', '.join(sorted(values)) or 'none'}"
             )
-        if "LastSeconds" in values:
+        if ways == [("LastSeconds",)]:
             return cls(
                 last_seconds=check_last(
                     "Messages.LastSeconds", _whole("Messages.LastSeconds", values["LastSeconds"])
                 )
             )
-        if "S3Paths" in values:
+        if ways == [("S3Paths",)]:
             return cls(s3_paths=_s3_paths(values["S3Paths"]))
+        if ways == [("All",)]:
+            if str(values["All"]).lower() != "true":  # replaying everything is always said aloud
+                raise Failure(f"'Messages.All' must be true, got {_shown(values['All'])}")
+            return cls()
         start, end = (
             parse_time(f"Messages.{key}", _text(f"Messages.{key}", values[key]))
             if values.get(key) is not None
@@ -368,7 +381,7 @@ class Request:
             Failure: A property is missing or wrong; the text names it.
         """
         return cls(
-            type=_one_of("RequestType", event.get("RequestType"), RequestType),
+            type=check_request_type(event.get("RequestType")),
             stack_id=_text("StackId", event.get("StackId")),
             request_id=_text("RequestId", event.get("RequestId")),
             logical_id=_text("LogicalResourceId", event.get("LogicalResourceId")),

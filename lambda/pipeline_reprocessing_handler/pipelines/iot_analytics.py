@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline_reprocessing_handler.aws import Aws
-from pipeline_reprocessing_handler.faults import Missing, Refused
+from pipeline_reprocessing_handler.faults import Missing, Refused, Unclear
 from pipeline_reprocessing_handler.request import Failure, Request, Target
 
 from .protocol import State, Status
@@ -34,8 +34,8 @@ class IotAnalyticsPipeline:
             runs = self._summaries()
         except Missing as fault:
             raise self._no_such_pipeline(fault) from fault
-        newest = max(runs, key=_made, default=None)
-        return "0~" if newest is None else f"{_made(newest)}~{newest['id']}"
+        newest = max(map(_made, runs), default=0.0)
+        return "~".join([str(newest), *(run["id"] for run in runs if _made(run) == newest)])
 
     def start(self, request: Request) -> str:
         messages = request.messages
@@ -47,26 +47,33 @@ class IotAnalyticsPipeline:
         if messages.end:
             selection["endTime"] = messages.end
         try:
-            return str(self._call("start_pipeline_reprocessing", once=True, **selection)["reprocessingId"])
+            answer = self._call("start_pipeline_reprocessing", once=True, **selection)
         except Missing as fault:
             raise self._no_such_pipeline(fault) from fault
         except Refused as fault:
             raise Failure(
                 f"pipeline '{self._name}' cannot be reprocessed with this selection: {fault}"
             ) from fault
+        return str(_expected("reprocessingId", answer))
 
     def find(self, request: Request, bookmark: str) -> str | None:
-        made, _, known = bookmark.partition("~")
-        # Not "later than": the service may keep whole seconds, and two runs of one second are told by their ids.
-        newer = [run for run in self._summaries() if _made(run) >= float(made) and run["id"] != known]
+        made, *known = bookmark.split("~")
+        if not made:
+            return None  # nothing tells new runs from old ones, and an old one is not ours
+        # Not "later than": the service may keep whole seconds, and the runs of one second are told by their ids.
+        newer = [run for run in self._summaries() if _made(run) >= float(made) and run["id"] not in known]
         return str(min(newer, key=_made)["id"]) if newer else None
 
     def status(self, run_id: str) -> Status:
         try:
-            states = {run["id"]: State(run["status"]) for run in self._summaries()}
+            said = {run["id"]: str(run.get("status")) for run in self._summaries()}.get(run_id)
         except Missing:
             return Status(State.UNKNOWN, f"pipeline '{self._name}' does not exist")
-        return Status(states.get(run_id, State.UNKNOWN))
+        if said is None:
+            return Status(State.UNKNOWN)
+        return (
+            Status(State(said)) if said in list(State) else Status(State.UNKNOWN, f"its status is '{said}'")
+        )
 
     def cancel(self, run_id: str, cause: str) -> None:
         # Missing, Refused: the run has ended or never was; where it still goes on, the caller sees so in its status
@@ -77,7 +84,7 @@ class IotAnalyticsPipeline:
         return Failure(f"pipeline '{self._name}' does not exist, or is not in this region: {fault}")
 
     def _summaries(self) -> Sequence[Mapping[str, Any]]:
-        pipeline = self._call("describe_pipeline")["pipeline"]
+        pipeline = _expected("pipeline", self._call("describe_pipeline"))
         runs: Sequence[Mapping[str, Any]] = pipeline.get("reprocessingSummaries", [])
         return runs
 
@@ -90,6 +97,13 @@ class IotAnalyticsPipeline:
             pipelineName=self._name,
             **parameters,
         )
+
+
+def _expected(member: str, answer: Mapping[str, Any]) -> Any:
+    # The SDK takes any answer with status 200, that of a proxy's log-in page too.
+    if member not in answer:
+        raise Unclear(f"the answer of IoT Analytics has no '{member}'")
+    return answer[member]
 
 
 def _made(run: Mapping[str, Any]) -> float:
