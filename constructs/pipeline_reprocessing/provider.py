@@ -9,7 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, Aws, Duration, RemovalPolicy, Stack
 from aws_cdk.aws_iam import Policy, PolicyStatement, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Architecture, Code, Function, RecursiveLoop, Runtime
 from aws_cdk.aws_logs import LogGroup, RetentionDays
@@ -59,11 +59,20 @@ class ReprocessingHandler(Construct):
             statements=[
                 PolicyStatement(
                     actions=["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
-                    resources=[self.log_group.log_group_arn],
+                    # The group itself, for which DescribeLogStreams asks, and (`:*`) the streams in it.
+                    resources=[self._group_arn(), self.log_group.log_group_arn],
                 ),
                 PolicyStatement(actions=["lambda:InvokeFunction"], resources=[self.function.function_arn]),
                 PolicyStatement(actions=["cloudformation:DescribeStacks"], resources=[Aws.STACK_ID]),
             ],
+        )
+
+    def _group_arn(self) -> str:
+        return Stack.of(self).format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=self.log_group.log_group_name,
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
         )
 
     @staticmethod
