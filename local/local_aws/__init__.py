@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from local_aws.cli import CdkFailed, CdkResult
-    from local_aws.environment import LocalAws, LocalAwsFailed
+    from local_aws.environment import LocalAws
+    from local_aws.services import LocalAwsFailed
 
 __all__ = ["CdkFailed", "CdkResult", "LocalAws", "LocalAwsFailed"]
 
@@ -26,7 +27,7 @@ _HOMES = {
     "CdkFailed": "local_aws.cli",
     "CdkResult": "local_aws.cli",
     "LocalAws": "local_aws.environment",
-    "LocalAwsFailed": "local_aws.environment",
+    "LocalAwsFailed": "local_aws.services",
 }
 
 

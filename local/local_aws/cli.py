@@ -2,7 +2,6 @@
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +91,7 @@ def run(
         start_new_session=True,
     )
     lines: list[str] = []
-    with suppress(ValueError), process:
+    with process:
         try:
             for raw in process.stdout or ():
                 text = raw.rstrip("\n")

@@ -28,14 +28,22 @@ def stop(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
 
 
 def start(
-    command: list[str], *, environment: dict[str, str], output: IO[bytes] | int, keep: tuple[int, ...] = ()
+    command: list[str],
+    *,
+    environment: dict[str, str],
+    output: IO[bytes] | int,
+    errors: IO[bytes] | int,
+    keep: tuple[int, ...] = (),
 ) -> "subprocess.Popen[bytes]":
     """Start a process as the leader of its own session, so that Ctrl-C reaches us first and we end it in order.
+
+    Its standard input is a pipe that nothing is written to: it ends when we do, however we do.
 
     Args:
         command: Program and arguments.
         environment: All of its environment variables.
-        output: Where its standard output goes; standard error goes there too.
+        output: Where its standard output goes.
+        errors: Where its standard error goes.
         keep: File descriptors it inherits.
     """
     return subprocess.Popen(
@@ -43,7 +51,7 @@ def start(
         env=environment,
         stdin=subprocess.PIPE,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=errors,
         pass_fds=keep,
         start_new_session=True,
     )

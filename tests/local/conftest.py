@@ -63,7 +63,7 @@ def act(wish, context):
 
 
 def resources(
-    *, statements: list[dict[str, Any]] | None = None, timeout: int = 20, **more: Any
+    *, statements: list[dict[str, Any]] | None = None, timeout: int = 90, **more: Any
 ) -> dict[str, Any]:
     """A function with its role and log group, and more resources beside them."""
     policy = {"PolicyName": "inline", "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}}

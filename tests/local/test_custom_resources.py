@@ -33,7 +33,7 @@ def test_an_unchanged_resource_is_not_asked_and_a_changed_one_gets_old_and_new(
     stack: Any, with_function: Any, custom_resource: Any
 ) -> None:
     stack.deploy(with_function(Custom=custom_resource(Value="1")))
-    stack.deploy(with_function(Custom=custom_resource(Value="1"), timeout=21))
+    stack.deploy(with_function(Custom=custom_resource(Value="1"), timeout=91))
     stack.deploy(with_function(Custom=custom_resource(Value="2")))
 
     assert _kinds(stack.requests()) == [("Create", None), ("Update", "made")]
@@ -68,7 +68,7 @@ def test_a_failed_create_is_deleted_with_the_id_of_its_answer(
 def test_a_create_that_times_out_is_deleted_with_an_invented_id_while_it_still_runs(
     stack: Any, with_function: Any, custom_resource: Any
 ) -> None:
-    resource = custom_resource(seconds=1, CreateDoes={"sleep": 4})
+    resource = custom_resource(seconds=5, CreateDoes={"sleep": 60})
 
     status = stack.deploy(with_function(Custom=resource))
 
@@ -158,7 +158,7 @@ def test_a_replaced_resource_that_is_sent_back_may_keep_its_id(
 
 
 def test_a_first_invocation_that_fails_is_repeated_twice(
-    local_aws: LocalAws, stack: Any, with_function: Any, custom_resource: Any
+    local_aws: LocalAws, stack: Any, with_function: Any, custom_resource: Any, eventually: Any
 ) -> None:
     group = f"/contract/{stack.name}"
     logs = {
@@ -172,7 +172,8 @@ def test_a_first_invocation_that_fails_is_repeated_twice(
     status = stack.deploy(with_function(Logs=logs, Custom=resource))
 
     assert status == "UPDATE_ROLLBACK_COMPLETE"
-    assert sum("[ERROR] RuntimeError: told to fail" in line for line in local_aws.function_logs(group)) == 3
+    failure = "[ERROR] RuntimeError: told to fail"
+    eventually(lambda: sum(failure in line for line in local_aws.function_logs(group)) == 3)
 
 
 def test_the_response_url_is_noted_nowhere(

@@ -98,7 +98,7 @@ def test_a_part_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None
     broken = Toolchain(**{**vars(tools), "emulator_python": tools.runtime_python})
 
     with pytest.raises(
-        LocalAwsFailed, match=r"(?s)the emulator did not start: .*No package metadata.*ministack"
+        LocalAwsFailed, match=r"(?s)'emulator' did not start: .*No package metadata.*ministack"
     ):
         LocalAws.start(tmp_path, toolchain=broken)
 
