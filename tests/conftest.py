@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# The one embedded AWS that all folders of tests share.
+pytest_plugins = ["local_aws.pytest_plugin"]
+
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 
 # Whatever the person at the keyboard is logged in to, no test can reach it, nor does boto3 look for it elsewhere.
