@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import boto3
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's name
 from botocore.parsers import ResponseParserError
 
-from .faults import Conflict, Denied, Fault, Missing, Refused, Throttled, Unclear
+from .faults import Conflict, Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
 
 IAM_PROPAGATION = timedelta(minutes=1)
 """How long a new role may be refused what its policy allows."""
@@ -124,6 +124,8 @@ class Aws:
             answer: Mapping[str, Any] = getattr(self._client(service, endpoint_url), operation)(**parameters)
         except ClientError as error:
             raise _meaning_of(error, f"{service}:{operation}") from error
+        except ConnectionError as error:
+            raise Unreachable(f"{service}:{operation} got no answer: {error}") from error
         except HTTPClientError as error:
             raise Unclear(f"{service}:{operation} got no answer: {error}") from error
         except ResponseParserError as error:

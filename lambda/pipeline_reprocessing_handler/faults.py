@@ -29,3 +29,7 @@ class Refused(Fault):
 
 class Unclear(Fault):
     """A dropped connection, a time-out or an error of the service: the call may have taken effect, or not."""
+
+
+class Unreachable(Unclear):
+    """No connection to the service came about: nothing happened, and perhaps there is no such service any more."""

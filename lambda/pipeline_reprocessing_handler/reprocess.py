@@ -21,7 +21,7 @@ from typing import Any
 
 from . import stack
 from .aws import READ_TIMEOUT, Aws
-from .faults import Conflict, Denied, Fault, Missing, Throttled, Unclear
+from .faults import Conflict, Denied, Fault, Missing, Throttled, Unclear, Unreachable
 from .ledger import REMOVALS, Ledger
 from .pipelines import Pipeline, State, open_pipeline
 from .request import (
@@ -171,8 +171,9 @@ class Reprocessing:
             for run_id in {*named, *earlier[-1:]}:  # of the earlier ones only the newest can still go on
                 try:
                     self._end(self._open(target, self._aws), run_id, "superseded by a new deploy")
-                except Denied as fault:
-                    # The new policy has nothing on a pipeline that was exchanged for another.
+                except (Denied, Unreachable) as fault:
+                    # The new policy has nothing on a pipeline that was exchanged for another, and the service may
+                    # be the very reason for the exchange.
                     if target == request.settings.target:
                         raise
                     log.warning("run '%s' of pipeline '%s' is left alone: %s", run_id, target.name, fault)
@@ -358,8 +359,9 @@ class Reprocessing:
                 self._end(self._pipeline, run_id, "the resource was removed")
             else:
                 self._end_left_behind()
-        except (Denied, Missing) as fault:
-            # A Delete that can never succeed would be worse than a run that ends by itself.
+        except (Denied, Missing, Unreachable) as fault:
+            # A Delete that can never succeed (IoT Analytics was shut down) would be worse than a run that ends by
+            # itself.
             log.warning("runs that still go on are left alone: %s", fault)
         return Settled(request.physical_id, {})
 
