@@ -1,0 +1,318 @@
+"""Calls to services: each error becomes the fault that says what it means, and what must not be repeated is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipeline_reprocessing_handler import aws as aws_module
+from pipeline_reprocessing_handler.faults import (
+    Conflict,
+    Denied,
+    Fault,
+    Missing,
+    Refused,
+    Throttled,
+    Unclear,
+    Unreachable,
+)
+
+if TYPE_CHECKING:
+    from botocore.stub import Stubber
+    from tests.handler.conftest import FakeClock, Server
+
+    from pipeline_reprocessing_handler.aws import Aws
+
+NAME: dict[str, Any] = {"pipelineName": "weather"}
+DESCRIBED = {"pipeline": {"name": "weather"}}
+JSON = {"Content-Type": "application/json"}
+RUN = (200, JSON, b'{"reprocessingId": "9d31"}')
+TROUBLE: dict[str, Any] = {
+    "500": (500, {"x-amzn-ErrorType": "InternalFailureException"}, b'{"message": "oops"}'),
+    "503": (503, {"x-amzn-ErrorType": "ServiceUnavailableException"}, b'{"message": "later"}'),
+    "502 of a proxy": (502, {"Content-Type": "text/html"}, b"<html><body>Bad gateway</body></html>"),
+    "dropped connection": None,
+    "silence": 5.0,
+    "half an answer": (200, {"Content-Length": "100"}, b'{"reprocessingId": "9d'),
+}
+
+
+@pytest.fixture(autouse=True)
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws_module, "READ_TIMEOUT", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "fault"),
+    [
+        ("AccessDenied", 403, Denied),
+        ("AccessDeniedException", 400, Denied),
+        ("UnauthorizedOperation", 403, Denied),
+        ("ThrottlingException", 429, Throttled),
+        ("ThrottlingException", 400, Throttled),
+        ("Throttling", 400, Throttled),
+        ("TooManyRequestsException", 429, Throttled),
+        ("LimitExceededException", 400, Throttled),
+        ("ExecutionLimitExceeded", 400, Throttled),
+        ("SomethingNew", 429, Throttled),
+        ("ResourceNotFoundException", 404, Missing),
+        ("StateMachineDoesNotExist", 400, Missing),
+        ("ExecutionDoesNotExist", 400, Missing),
+        ("ResourceAlreadyExistsException", 409, Conflict),
+        ("ExecutionAlreadyExists", 400, Conflict),
+        ("InvalidRequestException", 400, Refused),
+        ("ExpiredTokenException", 403, Refused),
+        ("InternalFailureException", 500, Unclear),
+        ("ServiceUnavailableException", 503, Unclear),
+        ("SomethingNew", 504, Unclear),
+        ("SomethingNew", 418, Refused),
+    ],
+)
+def test_an_error_of_a_service_becomes_what_it_means(
+    real_aws: Aws, stub: Callable[[str], Stubber], code: str, status: int, fault: type[Fault]
+) -> None:
+    stub("iotanalytics").add_client_error("describe_pipeline", code, "the words of AWS", status)
+
+    with pytest.raises(Fault) as raised:
+        real_aws.send("iotanalytics", "describe_pipeline", None, NAME)
+
+    assert type(raised.value) is fault
+    assert str(raised.value) == f"iotanalytics:describe_pipeline: {code}: the words of AWS"
+
+
+def test_an_error_without_words_says_so(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
+    stub("iotanalytics").add_client_error("describe_pipeline", "InternalFailureException", "", 500)
+
+    with pytest.raises(
+        Unclear, match=r"^iotanalytics:describe_pipeline: InternalFailureException: no message$"
+    ):
+        real_aws.send("iotanalytics", "describe_pipeline", None, NAME)
+
+
+def test_a_call_gives_what_the_service_answers(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
+    stub("iotanalytics").add_response("describe_pipeline", DESCRIBED, NAME)
+
+    answer = real_aws.call("iotanalytics", "describe_pipeline", **NAME)
+
+    assert answer["pipeline"] == {"name": "weather"}
+
+
+@pytest.mark.parametrize(
+    ("service", "endpoint_url", "parameters", "message"),
+    [
+        (
+            "iotanalytics",
+            None,
+            {},
+            "iotanalytics:describe_pipeline cannot be called: Parameter validation failed:\n"
+            'Missing required parameter in input: "pipelineName"',
+        ),
+        (
+            "iotanalytics",
+            "https://not a host",
+            NAME,
+            "iotanalytics:describe_pipeline cannot be called: Invalid endpoint: https://not a host",
+        ),
+    ],
+)
+def test_a_call_that_cannot_be_made_is_refused(
+    real_aws: Aws, service: str, endpoint_url: str | None, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        real_aws.call(service, "describe_pipeline", endpoint_url=endpoint_url, **parameters)
+
+    assert str(refused.value) == message
+
+
+def test_a_service_that_nobody_knows_is_refused(real_aws: Aws) -> None:
+    with pytest.raises(Refused, match=r"^iotmagic:describe cannot be called: Unknown service: 'iotmagic'"):
+        real_aws.call("iotmagic", "describe")
+
+
+def test_without_a_region_a_call_is_refused(real_aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+
+    with pytest.raises(
+        Refused, match=r"^logs:describe_log_streams cannot be called: You must specify a region\.$"
+    ):
+        real_aws.call("logs", "describe_log_streams", logGroupName="handler-logs")
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("ThrottlingException", 429), ("ServiceUnavailableException", 503)]
+)
+def test_a_call_is_repeated_with_growing_pauses(
+    real_aws: Aws, stub: Callable[[str], Stubber], code: str, status: int
+) -> None:
+    clock: Any = real_aws.clock
+    stubber = stub("iotanalytics")
+    for _ in range(4):
+        stubber.add_client_error("describe_pipeline", code, "later", status)
+    stubber.add_response("describe_pipeline", DESCRIBED, NAME)
+
+    answer = real_aws.call("iotanalytics", "describe_pipeline", **NAME)
+
+    assert answer["pipeline"] == {"name": "weather"}
+    assert clock.slept == [1, 2, 4, 8]
+
+
+def test_a_call_is_not_repeated_for_ever(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
+    stubber = stub("iotanalytics")
+    for _ in range(5):
+        stubber.add_client_error("describe_pipeline", "ThrottlingException", "later", 429)
+
+    with pytest.raises(Throttled):
+        real_aws.call("iotanalytics", "describe_pipeline", **NAME)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("ResourceNotFoundException", 404),
+        ("ResourceAlreadyExistsException", 409),
+        ("InvalidRequestException", 400),
+    ],
+)
+def test_what_will_not_change_is_not_repeated(
+    real_aws: Aws, stub: Callable[[str], Stubber], code: str, status: int
+) -> None:
+    clock: Any = real_aws.clock
+    stub("iotanalytics").add_client_error("start_pipeline_reprocessing", code, "no", status)
+
+    with pytest.raises((Missing, Conflict, Refused)):
+        real_aws.call("iotanalytics", "start_pipeline_reprocessing", **NAME)
+
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("ThrottlingException", 429), ("InternalFailureException", 500)]
+)
+def test_a_call_that_must_be_sent_once_is_not_repeated(
+    real_aws: Aws, stub: Callable[[str], Stubber], code: str, status: int
+) -> None:
+    clock: Any = real_aws.clock
+    stub("iotanalytics").add_client_error("start_pipeline_reprocessing", code, "no", status)
+
+    with pytest.raises((Throttled, Unclear)):
+        real_aws.call("iotanalytics", "start_pipeline_reprocessing", once=True, **NAME)
+
+    assert clock.slept == []
+
+
+def test_a_refusal_of_iam_is_final(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
+    clock: Any = real_aws.clock
+    stub("iotanalytics").add_client_error("describe_pipeline", "AccessDeniedException", "no", 403)
+
+    with pytest.raises(Denied):
+        real_aws.call("iotanalytics", "describe_pipeline", **NAME)
+
+    assert clock.slept == []
+
+
+def test_a_new_role_is_given_a_minute_to_become_known(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
+    clock: Any = real_aws.clock
+    stubber = stub("iotanalytics")
+    for _ in range(9):
+        stubber.add_client_error("start_pipeline_reprocessing", "AccessDeniedException", "no", 403)
+    stubber.add_response("start_pipeline_reprocessing", {"reprocessingId": "9d31"}, NAME)
+
+    real_aws.expect_new_permissions()
+    answer = real_aws.call("iotanalytics", "start_pipeline_reprocessing", once=True, **NAME)
+
+    assert answer["reprocessingId"] == "9d31"  # IAM refused, so that nothing was started before
+    assert sum(clock.slept) == 55
+
+
+def test_after_a_minute_a_refusal_of_iam_is_believed(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
+    clock: Any = real_aws.clock
+    stubber = stub("iotanalytics")
+    for _ in range(10):
+        stubber.add_client_error("describe_pipeline", "AccessDeniedException", "no", 403)
+
+    real_aws.expect_new_permissions()
+    with pytest.raises(Denied):
+        real_aws.call("iotanalytics", "describe_pipeline", **NAME)
+
+    assert sum(clock.slept) <= 60
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)
+def test_a_start_goes_over_the_wire_once(real_aws: Aws, server: Server, trouble: Any) -> None:
+    server.answers = [trouble, RUN]
+
+    with pytest.raises(Unclear, match=r"^iotanalytics:start_pipeline_reprocessing"):
+        real_aws.call(
+            "iotanalytics", "start_pipeline_reprocessing", once=True, endpoint_url=server.url, **NAME
+        )
+
+    assert [request.method for request in server.received] == ["POST"]
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)
+def test_another_call_goes_over_the_wire_again(real_aws: Aws, server: Server, trouble: Any) -> None:
+    server.answers = [trouble, (200, JSON, b'{"pipeline": {"name": "weather"}}')]
+
+    answer = real_aws.call("iotanalytics", "describe_pipeline", endpoint_url=server.url, **NAME)
+
+    assert answer["pipeline"] == {"name": "weather"}
+    assert [request.method for request in server.received] == ["GET", "GET"]
+
+
+@pytest.mark.loopback
+def test_nothing_on_top_of_our_own_repeats_is_sent(real_aws: Aws, server: Server) -> None:
+    server.answers = [TROUBLE["503"]]
+
+    with pytest.raises(Unclear):
+        real_aws.call("iotanalytics", "describe_pipeline", endpoint_url=server.url, **NAME)
+
+    assert len(server.received) == 1 + aws_module.REPEATS
+
+
+@pytest.mark.loopback
+def test_a_port_that_nobody_listens_on_gives_no_answer(
+    real_aws: Aws, unused_tcp_port_url: Callable[[], str]
+) -> None:
+    with pytest.raises(
+        Unreachable,
+        match=r"^iotanalytics:describe_pipeline got no answer: Could not connect to the endpoint URL",
+    ):
+        real_aws.call("iotanalytics", "describe_pipeline", endpoint_url=unused_tcp_port_url(), **NAME)
+
+
+@pytest.mark.loopback
+def test_an_answer_that_is_no_answer_of_the_service_is_unclear(real_aws: Aws, server: Server) -> None:
+    server.answers = [(200, {"Content-Type": "text/html"}, b"<html>Please log in")]
+
+    with pytest.raises(
+        Unclear, match=r"^cloudformation:describe_stacks got an answer that nobody can read: "
+    ):
+        real_aws.call("cloudformation", "describe_stacks", endpoint_url=server.url, StackName="weather")
+
+
+@pytest.mark.loopback
+def test_clients_and_their_session_live_as_long_as_the_sandbox(real_aws: Aws, server: Server) -> None:
+    server.answers = [RUN]
+    for _ in range(2):
+        real_aws.call("iotanalytics", "start_pipeline_reprocessing", endpoint_url=server.url, **NAME)
+
+    assert real_aws._client("iotanalytics", server.url) is real_aws._client("iotanalytics", server.url)
+    assert real_aws._client("iotanalytics", server.url) is not real_aws._client("iotanalytics", None)
+
+
+def test_the_clock_tells_the_time_in_utc() -> None:
+    clock = aws_module.Clock()
+    before = clock.now()
+
+    clock.sleep(0.001)
+
+    assert clock.now() > before
+    assert before.utcoffset() is not None
+
+
+def test_a_clock_is_injected(clock: FakeClock) -> None:
+    assert aws_module.Aws(clock).clock is clock
