@@ -8,7 +8,7 @@ PYTEST ?=
 SCENARIOS ?= 100000
 SEED ?=
 
-DEMO := local_aws.demo
+DEMO := demo
 CHECKED := constructs lambda local tests benchmarks examples app.py
 
 .DEFAULT_GOAL := help
