@@ -11,12 +11,11 @@ from pipeline_reprocessing.durations import whole_seconds
 from pipeline_reprocessing_handler.request import (
     ANSWER_ALLOWANCE,
     LONGEST_CUSTOM_RESOURCE_WAIT,
+    MAX_WAIT,
     Failure,
     OnTimeout,
     check_wait,
 )
-
-_LONGEST_WAIT_CONDITION = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,8 @@ class Wait:
         """The deploy waits for the end of the run, and fails when the run fails.
 
         Args:
-            timeout: In whole seconds, from 1 second to 11 hours 55 minutes: CloudFormation waits for 12 hours at
-                most, of which 5 minutes are kept for the answer. Beyond 55 minutes a WaitCondition does the waiting,
-                for a custom resource ends after one hour.
+            timeout: In whole seconds, from 1 second to 12 hours. Beyond 55 minutes a WaitCondition does the waiting,
+                for a custom resource ends after one hour; of the full 12 hours, 45 seconds are kept for the answer.
             on_timeout: `FAIL` cancels a run that is still going then and fails the deploy; `DETACH` lets the run go
                 on and the deploy succeed. Default: `FAIL`.
 
@@ -78,4 +76,4 @@ class Wait:
     @property
     def condition_timeout(self) -> timedelta:
         """When CloudFormation gives up on the WaitCondition, counted from the answer of the custom resource."""
-        return min((self.timeout or timedelta()) + ANSWER_ALLOWANCE, _LONGEST_WAIT_CONDITION)
+        return min((self.timeout or timedelta()) + ANSWER_ALLOWANCE, MAX_WAIT)

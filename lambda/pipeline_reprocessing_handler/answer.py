@@ -14,7 +14,7 @@ from typing import Any
 from .aws import Aws
 from .faults import Fault
 from .ledger import Ledger
-from .request import ANSWER_ALLOWANCE, Failure, Request, requested_at
+from .request import ANSWER_ALLOWANCE, MAX_WAIT, Failure, Request, requested_at
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +61,15 @@ def letter(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Letter
     waiting = event.get("CrHelperData")
     signal_url = _signal_url(event)
     if waiting and signal_url:
+        started_at, deadline = (
+            datetime.fromtimestamp(waiting[key], UTC) for key in ("started_at", "deadline")
+        )
         return Letter(
             kind="signal",
             request_id=event["RequestId"],
             url=signal_url,
             body=_fitted(_signal(answer, event)),
-            until=datetime.fromtimestamp(waiting["deadline"], UTC) + ANSWER_ALLOWANCE,
+            until=min(deadline + ANSWER_ALLOWANCE, started_at + MAX_WAIT),
         )
     try:
         until = Request.parse(event, now=now).answer_by

@@ -25,7 +25,6 @@ from .faults import Conflict, Denied, Fault, Missing, Throttled, Unclear, Unreac
 from .ledger import REMOVALS, Ledger
 from .pipelines import Pipeline, State, open_pipeline
 from .request import (
-    ANSWER_ALLOWANCE,
     NOT_STARTED,
     Failure,
     Messages,
@@ -140,7 +139,7 @@ class Reprocessing:
         """When nobody listens any more to what is said about a run that was started then."""
         wait = self._request.settings.wait
         if wait and wait.signal_url:
-            return started_at + wait.timeout + ANSWER_ALLOWANCE
+            return wait.condition_ends(started_at)
         return self._request.answer_by
 
     def _unchanged(self, why: str) -> Settled:

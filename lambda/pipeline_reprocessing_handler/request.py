@@ -20,7 +20,7 @@ MAX_S3_PATHS = 100
 MAX_S3_PATH_LENGTH = 1024
 MAX_PIPELINE_NAME_LENGTH = 128
 MAX_WAIT = timedelta(hours=12)
-"""The longest wait that CloudFormation knows (WaitCondition, 43,200 s), less the time for the answer."""
+"""The longest wait that CloudFormation knows: a WaitCondition's, 43,200 s."""
 MAX_LAST = timedelta(days=36_500)
 
 ANSWER_ALLOWANCE = timedelta(minutes=5)
@@ -171,15 +171,13 @@ def check_last(argument: str, seconds: int) -> int:
 
 def check_wait(argument: str, seconds: int) -> int:
     """The seconds themselves, if CloudFormation can wait that long."""
-    longest = MAX_WAIT - ANSWER_ALLOWANCE
     if seconds < 1:
         raise Failure(
             f"'{argument}' must be at least 1 second, got {seconds}; use Wait.none() to return at once"
         )
-    if seconds > longest.total_seconds():
+    if seconds > MAX_WAIT.total_seconds():
         raise Failure(
-            f"'{argument}' must be at most {_minutes(longest)} minutes (12 hours less {_minutes(ANSWER_ALLOWANCE)} "
-            f"minutes for the answer), got {seconds / 60:g} minutes; use Wait.none() to return at once"
+            f"'{argument}' must be at most 12 hours, got {seconds / 3600:g} hours; use Wait.none() to return at once"
         )
     return seconds
 
@@ -305,6 +303,10 @@ class Wait:
     on_timeout: OnTimeout
     signal_url: str | None = field(default=None, repr=False)
     """The handle of a WaitCondition: a secret, whoever reads it can end the wait."""
+
+    def condition_ends(self, started_at: datetime) -> datetime:
+        """When a WaitCondition for a run that was started then stops listening."""
+        return started_at + min(self.timeout + ANSWER_ALLOWANCE, MAX_WAIT)
 
     @classmethod
     def parse(cls, properties: object) -> Wait | None:
@@ -480,10 +482,6 @@ def _one_of(name: str, value: object, choices: type[_Choice]) -> _Choice:
 
 def _shown(value: object) -> str:
     return f"'{value[:200]}'" if isinstance(value, str) else type(value).__name__
-
-
-def _minutes(length: timedelta) -> str:
-    return f"{length.total_seconds() / 60:g}"
 
 
 def _readable(properties: object) -> Settings | None:
