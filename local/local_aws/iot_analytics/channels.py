@@ -44,7 +44,7 @@ class Channels:
         """Creates a channel; a customer's bucket must be there."""
         name = request["channelName"]
         self._service.channels.need_free(name)
-        storage = request.get("channelStorage") or SERVICE_MANAGED
+        storage = request.get("channelStorage", SERVICE_MANAGED)
         now = self._service.now()
         try:
             archive = ChannelArchive(

@@ -49,7 +49,7 @@ class Datastores:
             raise invalid_request(
                 "'datastorePartitions' is not served here; leave it out, the partitions are UTC days"
             )
-        storage = request.get("datastoreStorage") or SERVICE_MANAGED
+        storage = request.get("datastoreStorage", SERVICE_MANAGED)
         now = self._service.now()
         files = DataStoreFiles(
             name, self._service.place.account, self._service.location("datastoreStorage", storage)
