@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -249,11 +248,10 @@ class LocalAws:
         with socket.create_server((LOOPBACK, 0), backlog=128) as listening:
             endpoint_url = f"https://{LOOPBACK}:{listening.getsockname()[1]}"
             self._environment = services.environment_of_clients(self._settings, endpoint_url)
-            if find_spec("local_aws.iot_analytics.__main__"):
-                process, url = services.start_iot_analytics(self._settings, self._environment)
-                self._processes.append(process)
-                self._environment["AWS_ENDPOINT_URL_IOTANALYTICS"] = url
-            self._processes.append(services.start_emulator(self._settings, self._environment, listening))
+            process, url = services.start_iot_analytics(self._settings, self._environment)
+            self._processes.append(process)
+            self._processes.append(services.start_emulator(self._settings, self._environment, listening, url))
+            self._environment["AWS_ENDPOINT_URL_IOTANALYTICS"] = url
         try:
             identity = self.client("sts").get_caller_identity()
         except Exception as error:  # noqa: BLE001 - whatever it was, the emulator's log tells more

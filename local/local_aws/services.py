@@ -20,6 +20,7 @@ ACCOUNT = "123456789012"
 LOOPBACK = "127.0.0.1"
 
 _SOURCES = Path(__file__).parents[1]
+_MODEL = "iotanalytics/2017-11-27/service-2.json.gz"
 
 
 class LocalAwsFailed(Exception):
@@ -130,12 +131,23 @@ def start_iot_analytics(
 
 
 def start_emulator(
-    settings: Settings, environment: dict[str, str], listening: socket.socket
+    settings: Settings, environment: dict[str, str], listening: socket.socket, iot_analytics: str
 ) -> "subprocess.Popen[bytes]":
-    """Start ministack on a socket that listens already; requests wait there until it is up."""
+    """Start ministack on a socket that listens already; requests wait there until it is up.
+
+    Args:
+        settings: What this AWS is started with.
+        environment: The environment variables of its clients.
+        listening: The socket.
+        iot_analytics: Where the IoT Analytics server is. Functions reach it through the emulator, which
+            checks their rights.
+    """
     data = settings.state / "data"
     own = {
         **environment,
+        "LOCAL_AWS_IOT_ANALYTICS": iot_analytics,
+        "LOCAL_AWS_IOT_ANALYTICS_MODEL": str(settings.toolchain.model / _MODEL),
+        "AWS_ENDPOINT_URL_IOTANALYTICS": environment["AWS_ENDPOINT_URL"],
         "PYTHONPATH": str(_SOURCES),
         "GATEWAY_PORT": str(listening.getsockname()[1]),
         "BIND_HOST": LOOPBACK,

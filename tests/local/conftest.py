@@ -36,6 +36,20 @@ def send(url, content):
     urllib.request.urlopen(urllib.request.Request(url, body, {"content-type": ""}, method="PUT")).read()
 
 
+def request(method, path):
+    # Signed for IoT Analytics by hand, for boto3 has dropped its client.
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.httpsession import URLLib3Session
+
+    url = os.environ["AWS_ENDPOINT_URL_IOTANALYTICS"] + path
+    signed = AWSRequest(method, url, data=b"")
+    credentials = boto3.Session().get_credentials()
+    SigV4Auth(credentials, "iotanalytics", os.environ["AWS_REGION"]).add_auth(signed)
+    answer = URLLib3Session(verify=os.environ["AWS_CA_BUNDLE"]).send(signed.prepare())
+    return {"status": answer.status_code, "error": answer.headers.get("x-amzn-errortype"), "body": answer.text}
+
+
 def act(wish, context):
     print("function in process", os.getpid(), "wishes", json.dumps(wish))
     if "sleep" in wish:
@@ -46,6 +60,8 @@ def act(wish, context):
         answer.pop("ResponseMetadata")
         answer.pop("Payload", None)
         return json.loads(json.dumps(answer, default=str))
+    if "request" in wish:
+        return request(*wish["request"])
     if "signal" in wish:
         send(*wish["signal"])
     if "raise" in wish:

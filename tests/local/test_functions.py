@@ -29,6 +29,7 @@ def test_a_function_runs_by_awslambdaric_in_a_process_of_its_own(
     assert environment["AWS_LAMBDA_LOG_STREAM_NAME"] == seen["log_stream"]
     assert environment["AWS_ENDPOINT_URL"] == local_aws.endpoint_url
     assert environment["AWS_ENDPOINT_URL"].startswith("https://127.0.0.1:")
+    assert environment["AWS_ENDPOINT_URL_IOTANALYTICS"] == local_aws.endpoint_url
     assert environment["SSL_CERT_FILE"] == environment["AWS_CA_BUNDLE"]
     assert environment["AWS_EXECUTION_ENV"] == "AWS_Lambda_python3.13"
 

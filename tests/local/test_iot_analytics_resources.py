@@ -1,5 +1,6 @@
 """Contract of the embedded AWS: the CloudFormation types of IoT Analytics, which call the project's own server."""
 
+import json
 import uuid
 from itertools import pairwise
 from typing import Any
@@ -128,3 +129,29 @@ def test_a_new_name_replaces(local_aws: LocalAws, stack: Any, prefix: str) -> No
     assert _activities(local_aws, f"{prefix}_renamed")
     with pytest.raises(service.exceptions.ResourceNotFoundException):
         service.describe_pipeline(pipelineName=f"{prefix}_pipeline")
+
+
+def test_a_function_may_only_do_what_its_role_allows_on_the_pipeline(
+    stack: Any, prefix: str, with_function: Any
+) -> None:
+    def statement(pipeline: str) -> dict[str, Any]:
+        arn = "arn:aws:iotanalytics:${AWS::Region}:${AWS::AccountId}:pipeline/" + pipeline
+        action = "iotanalytics:DescribePipeline"
+        return {"Effect": "Allow", "Action": action, "Resource": {"Fn::Sub": arn}}
+
+    name = f"{prefix}_pipeline"
+    describe = {"request": ["GET", f"/pipelines/{name}"]}
+    stack.deploy(with_function(**_resources(prefix), statements=[statement("another")]))
+    denied = stack.invoke(describe)
+    stack.deploy(with_function(**_resources(prefix), statements=[statement(name)]))
+    allowed = stack.invoke(describe)
+    cancel = stack.invoke({"request": ["DELETE", f"/pipelines/{name}/reprocessing/run-1"]})
+
+    assert (denied["status"], denied["error"]) == (403, "AccessDeniedException")
+    assert (
+        f"iotanalytics:DescribePipeline on resource: arn:aws:iotanalytics:us-east-1:123456789012:pipeline/{name}"
+        in (denied["body"])
+    )
+    assert allowed["status"] == 200
+    assert json.loads(allowed["body"])["pipeline"]["name"] == name
+    assert (cancel["status"], cancel["error"]) == (403, "AccessDeniedException")

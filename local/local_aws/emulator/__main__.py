@@ -11,7 +11,14 @@ import signal
 import sys
 import threading
 
-from local_aws.emulator import custom_resources, functions, hooks, iot_analytics_resources, step_functions
+from local_aws.emulator import (
+    custom_resources,
+    functions,
+    hooks,
+    iot_analytics_gateway,
+    iot_analytics_resources,
+    step_functions,
+)
 
 
 def main() -> None:
@@ -27,13 +34,15 @@ def main() -> None:
     functions.install(runtime_python=arguments.runtime)
     custom_resources.install()
     iot_analytics_resources.install()
+    iot_analytics_gateway.install()
     step_functions.install()
     _serve(arguments.fd)
 
 
 def _end_with_the_parent() -> None:
     """The parent holds the other end of standard input and writes nothing: it ends when the parent does."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 

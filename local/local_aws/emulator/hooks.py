@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import update_wrapper
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -56,4 +57,5 @@ def replace(module: str, name: str, parameters: str, make: Callable[[Any], Calla
     found = " ".join(inspect.signature(original).parameters)
     if found != parameters:
         raise HookGone(f"{module}.{name} must take '{parameters}', got '{found}'")
-    setattr(import_module(module), name, make(original))
+    # With the signature of the original, so that a second replacement can go around the first.
+    setattr(import_module(module), name, update_wrapper(make(original), original))

@@ -102,9 +102,7 @@ def _invented_name(stack_name: str, logical_id: str) -> str:
 
 
 def _call(method: str, path: str, body: dict[str, Any] | None) -> None:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_IOTANALYTICS")
-    if not endpoint:
-        raise Refused("IoT Analytics is not served by this embedded AWS")
+    endpoint = os.environ["LOCAL_AWS_IOT_ANALYTICS"]
     request = urllib.request.Request(  # noqa: S310 - our own server's address
         endpoint + path,
         method=method,
