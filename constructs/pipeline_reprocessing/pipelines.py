@@ -9,9 +9,10 @@ from typing import Any
 from aws_cdk import ArnFormat, Stack, Token
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_iotanalytics import CfnPipeline
-from aws_cdk.aws_stepfunctions import CfnStateMachine, IStateMachine, StateMachineType
+from aws_cdk.aws_stepfunctions import CfnStateMachine, IStateMachine, StateMachine, StateMachineType
 from constructs import Construct, IConstruct
 
+from pipeline_reprocessing.acknowledged import acknowledge_wildcard
 from pipeline_reprocessing_handler.request import (
     Failure,
     Kind,
@@ -162,6 +163,12 @@ class _StateMachinePipeline(ReprocessablePipeline):
 
     def bind(self, scope: Construct) -> PipelineBinding:
         arn = self.machine.state_machine_arn
+        executions = _executions(Stack.of(scope), self.machine)
+        acknowledge_wildcard(
+            scope,
+            executions,
+            "Executions get their names when they start: only their state machine can be named.",
+        )
         return PipelineBinding(
             name=arn,
             properties={"Kind": Kind.STATE_MACHINE.value, "Arn": arn},
@@ -169,7 +176,7 @@ class _StateMachinePipeline(ReprocessablePipeline):
                 PolicyStatement(actions=["states:StartExecution"], resources=[arn]),
                 PolicyStatement(
                     actions=["states:DescribeExecution", "states:StopExecution"],
-                    resources=[_executions(Stack.of(scope), arn)],
+                    resources=[executions],
                 ),
             ],
             fingerprint={"Arn": arn},
@@ -177,11 +184,16 @@ class _StateMachinePipeline(ReprocessablePipeline):
         )
 
 
-def _executions(stack: Stack, arn: str) -> str:
+def _executions(stack: Stack, machine: IStateMachine) -> str:
     """The ARN of all executions of a state machine."""
+    arn = machine.state_machine_arn
     if not Token.is_unresolved(arn):
         return f"{arn.replace(':stateMachine:', ':execution:', 1)}:*"
-    name = stack.split_arn(arn, ArnFormat.COLON_RESOURCE_NAME).resource_name
+    name = (
+        machine.state_machine_name
+        if isinstance(machine, StateMachine)
+        else stack.split_arn(arn, ArnFormat.COLON_RESOURCE_NAME).resource_name
+    )
     return stack.format_arn(
         service="states",
         resource="execution",

@@ -25,8 +25,7 @@ class ReprocessingHandler(Construct):
 
     def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002  # CDK's name for it
         super().__init__(scope, id)
-        self.runs: list[tuple[str, Construct]] = []
-        """Which pipeline is reprocessed by which construct, in the order defined."""
+        self._queues: dict[str, list[Construct]] = {}
         self.log_group = LogGroup(
             self, "Logs", retention=RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
         )
@@ -74,6 +73,16 @@ class ReprocessingHandler(Construct):
             resource_name=self.log_group.log_group_name,
             arn_format=ArnFormat.COLON_RESOURCE_NAME,
         )
+
+    def queue(self, pipeline: str, construct: Construct) -> list[Construct]:
+        """Lines up with those who reprocess the same pipeline.
+
+        Returns:
+            Those who were defined before.
+        """
+        earlier = self._queues.setdefault(pipeline, [])
+        self._queues[pipeline] = [*earlier, construct]
+        return earlier
 
     @staticmethod
     def of(scope: Construct) -> ReprocessingHandler:

@@ -7,13 +7,11 @@ from typing import Any
 
 import jsii
 from aws_cdk import (
-    Aspects,
     CfnResource,
     CfnWaitCondition,
     CfnWaitConditionHandle,
     CustomResource,
     Duration,
-    IAspect,
     IResolveContext,
     IStringProducer,
     Lazy,
@@ -23,12 +21,13 @@ from aws_cdk import (
 from aws_cdk.aws_iam import IPrincipal, Policy, Role
 from aws_cdk.aws_lambda import Function
 from aws_cdk.aws_logs import LogGroup
-from constructs import Construct, IConstruct
+from constructs import Construct, Dependable, IConstruct, IDependable
 
 from pipeline_reprocessing.messages import MessageSelection
+from pipeline_reprocessing.overrides import Rendered
 from pipeline_reprocessing.pipelines import ReprocessablePipeline
 from pipeline_reprocessing.provider import ReprocessingHandler
-from pipeline_reprocessing.trigger import Fingerprints, digest, identity
+from pipeline_reprocessing.trigger import Fingerprints, deciding_parts, digest, identity
 from pipeline_reprocessing.wait import Wait
 from pipeline_reprocessing_handler.request import Failure, OnRemoval, OnRollback
 
@@ -123,6 +122,8 @@ class PipelineReprocessing(Construct):
                 "OnRemoval": OnRemoval(on_removal).value,
             },
         )
+        self._settled = False
+        self._known_trigger: str | None = None
         self.wait_condition = None if handle is None else self._condition(handle, wait)
         self._run_after_what_it_needs()
 
@@ -132,8 +133,7 @@ class PipelineReprocessing(Construct):
 
         It covers the pipeline's activities or the state machine's definition, the code, layers, handler, runtime and
         environment of the functions that these name, the same of `rerun_on`, the selection, and `version`. What only
-        the deploy knows, such as the value of a parameter, is covered by its name alone. Escape hatches
-        (`add_property_override`) are not seen: set the property itself, or change `version`.
+        the deploy knows, such as the value of a parameter, is covered by its name alone.
         """
         return Lazy.uncached_string(_Trigger(self))
 
@@ -212,7 +212,7 @@ class PipelineReprocessing(Construct):
             raise Failure(
                 f"'{argument}' must not contain this construct, got '{path}'; name the parts that decide the data"
             )
-        if not Fingerprints(Stack.of(self)).of_construct(construct):
+        if not deciding_parts(construct):
             raise Failure(
                 f"'{argument}' has nothing whose change this app could see, got '{path}'; put what changes into 'version'"
             )
@@ -234,30 +234,42 @@ class PipelineReprocessing(Construct):
     def _run_after_what_it_needs(self) -> None:
         binding = self._binding
         self.resource.node.add_dependency(
-            self.policy, self._handler.policy, *binding.watched, *binding.prerequisites, *self._rerun_on
+            self.policy,
+            self._handler.policy,
+            *binding.watched,
+            *binding.prerequisites,
+            *self._rerun_on,
+            *self._handler.queue(f"{binding.properties['Kind']} {binding.name}", self),
         )
-        pipeline = digest([binding.properties["Kind"], Stack.of(self).resolve(binding.name)])
-        for earlier, construct in self._handler.runs:
-            if earlier == pipeline:
-                self.resource.node.add_dependency(construct)
-        self._handler.runs.append((pipeline, self))
-        Aspects.of(self).add(_AfterWhatWasFound(self))
+        found = _WhatWasFound(self)
+        Dependable.implement(found, found)
+        self.resource.node.add_dependency(found)
 
-    def _fingerprints(self) -> tuple[Fingerprints, str]:
+    def _look(self, rendered: Rendered | None = None) -> tuple[str, Fingerprints]:
+        """The trigger, and what was found by following references."""
         stack = Stack.of(self)
-        seen = Fingerprints(stack)
-        deciding = {
-            part
-            for construct in (*self._binding.watched, *self._rerun_on)
-            for part in seen.of_construct(construct)
-        }
+        seen = Fingerprints(stack, rendered)
+        deciding: set[str] = set()
+        for construct in (*self._binding.watched, *self._rerun_on):
+            deciding |= seen.of_construct(construct)
         value = {
             "resource": [identity(stack), stack.resolve(_cfn(self.resource).logical_id)],
             "pipeline": [self._binding.properties["Kind"], seen.of_value(self._binding.fingerprint)],
             "messages": seen.of_value(self._messages.properties),
             "version": self._version,
         }
-        return seen, digest([value, sorted(deciding | seen.digests)])
+        return digest([value, sorted(deciding | seen.digests)]), seen
+
+    def _found(self) -> list[IConstruct]:
+        # Called once in each synth, when nothing changes any more but before templates are written.
+        self._settled, self._known_trigger = True, None
+        return [_owner(resource) for resource in self._look()[1].found.values()]
+
+    def _make_trigger(self) -> str:
+        trigger = self._known_trigger or self._look(Rendered())[0]
+        if self._settled:
+            self._known_trigger = trigger
+        return trigger
 
 
 @jsii.implements(IStringProducer)
@@ -268,10 +280,10 @@ class _Trigger:
         self._construct = construct
 
     def produce(self, context: IResolveContext) -> str:
-        if context.preparing:
-            # CDK only looks for references here, and a trigger has none.
+        if context.preparing or Rendered.in_progress:
+            # Only looked through for references, of which a trigger has none, or for another part of the template.
             return "0" * 64
-        return self._construct._fingerprints()[1]
+        return self._construct._make_trigger()
 
 
 @jsii.implements(IStringProducer)
@@ -287,19 +299,20 @@ class _IdWithTrigger(_Trigger):
         return self._element.stack.get_logical_id(self._element)[: _ID_LENGTH - len(trigger)] + trigger
 
 
-@jsii.implements(IAspect)
-class _AfterWhatWasFound:
-    """Lets the custom resource wait for the functions that were found by following references, with their roles."""
+@jsii.implements(IDependable)
+class _WhatWasFound(Dependable):
+    """Lets the custom resource wait for the functions that were found by following references, with their roles.
+
+    CDK asks for them late, and only then may they be looked for: some values are fixed when they are first seen.
+    """
 
     def __init__(self, construct: PipelineReprocessing) -> None:
+        super().__init__()
         self._construct = construct
 
-    def visit(self, node: IConstruct) -> None:
-        if node is not self._construct:
-            return
-        seen, _ = self._construct._fingerprints()
-        for resource in seen.found.values():
-            self._construct.resource.node.add_dependency(_owner(resource))
+    @property
+    def dependency_roots(self) -> list[IConstruct]:
+        return self._construct._found()
 
 
 def _owner(resource: CfnResource) -> IConstruct:

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -33,8 +32,11 @@ from aws_cdk import (
     Tokenization,
 )
 from aws_cdk.aws_ecr_assets import DockerImageAsset
+from aws_cdk.aws_lambda import CfnFunction
 from aws_cdk.aws_s3_assets import Asset
 from constructs import IConstruct
+
+from pipeline_reprocessing.overrides import Rendered
 
 _DECIDES = {
     "AWS::IoTAnalytics::Pipeline": ("pipelineActivities",),
@@ -79,16 +81,27 @@ _SETTINGS = {
 _ASSETS = {"code", "content", "definitionS3Location"}
 """Properties that say where an asset is. Its hash is in the key; bucket and account say nothing about the content."""
 
+_NAMES_FUNCTIONS = {"AWS::IoTAnalytics::Pipeline", "AWS::StepFunctions::StateMachine"}
+"""Types whose text may name a function instead of referring to it."""
+
+_FUNCTION_NAME = re.compile(r'(?::function:|(?:[lL]ambdaName|FunctionName)\\*":\s*\\*")([\w-]+)')
+
 _ASSET_HASH = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 class Fingerprints:
-    """What the constructs of one stack make of data, as JSON-able values and their digests."""
+    """What the constructs of one stack make of data, as JSON-able values and their digests.
 
-    def __init__(self, stack: Stack) -> None:
+    Args:
+        stack: The stack; names in it go without its own.
+        rendered: What tells of escape hatches. Default: they are not looked at.
+    """
+
+    def __init__(self, stack: Stack, rendered: Rendered | None = None) -> None:
         self.found: dict[str, CfnResource] = {}
         """The resources that were followed, by path."""
         self._stack = stack
+        self._rendered = rendered
         self._known: dict[str, str] = {}
         self._open: set[str] = set()
         self._resolver = _Resolver(self)
@@ -102,12 +115,9 @@ class Fingerprints:
         """The value without tokens: references to what decides data are followed, others are named."""
         return Tokenization.resolve(value, scope=self._stack, resolver=self._resolver, preparing=False)
 
-    def of_construct(self, construct: IConstruct) -> list[str]:
-        """The digests of all in that construct that decides data, in an order of their own."""
-        resource = construct.node.default_child
-        if isinstance(resource, CfnResource) and resource.cfn_resource_type in _DECIDES:
-            return [self.of_resource(resource)]
-        return sorted({digest for part in construct.node.find_all() for digest in self._of_part(part)})
+    def of_construct(self, construct: IConstruct) -> set[str]:
+        """The digests of all in that construct that decides data."""
+        return {self._of_part(part) for part in deciding_parts(construct)}
 
     def of_resource(self, resource: CfnResource) -> str:
         """The digest of what decides data in that resource."""
@@ -117,8 +127,9 @@ class Fingerprints:
             return self.name_of(resource)
         if path not in self._known:
             self.found[path] = resource
-            with self._opened(path):
-                self._known[path] = digest([resource.cfn_resource_type, self._content(resource)])
+            self._open.add(path)
+            self._known[path] = digest([resource.cfn_resource_type, *self._content(resource)])
+            self._open.remove(path)
         return self._known[path]
 
     def of_reference(self, reference: Reference) -> str:
@@ -136,26 +147,39 @@ class Fingerprints:
         logical_id = str(stack.resolve(element.logical_id))
         return logical_id if stack.node.path == self._stack.node.path else f"{identity(stack)}/{logical_id}"
 
-    def _of_part(self, part: IConstruct) -> Iterable[str]:
-        if isinstance(part, Asset | DockerImageAsset):
-            yield digest(["asset", part.asset_hash])
-        elif isinstance(part, CfnResource) and not _DECIDES_NOTHING.fullmatch(part.cfn_resource_type):
-            yield self.of_resource(part)
+    def _of_part(self, part: IConstruct) -> str:
+        return (
+            self.of_resource(part)
+            if isinstance(part, CfnResource)
+            else digest(["asset", _asset_hash_of(part)])
+        )
 
-    def _content(self, resource: CfnResource) -> object:
-        properties = {_uncapitalized(key): value for key, value in _properties(resource).items()}
+    def _content(self, resource: CfnResource) -> Iterator[object]:
         chosen = _DECIDES.get(resource.cfn_resource_type)
+        # A protected member, as jsii spells it.
+        properties = _by_uncapitalized(resource._cfn_properties)
         keys = properties.keys() - _SETTINGS if chosen is None else properties.keys() & set(chosen)
-        values = {key: self.of_value(properties[key]) for key in sorted(keys)}
-        return {key: _asset_hash(value) if key in _ASSETS else value for key, value in values.items()}
+        values = {key: _without_place(key, self.of_value(properties[key])) for key in sorted(keys)}
+        yield {key: value for key, value in values.items() if value is not None}
+        if resource.cfn_resource_type in _NAMES_FUNCTIONS:
+            yield sorted(map(self.of_resource, _named_functions(self._stack, json.dumps(values))))
+        if self._rendered:
+            overrides = _by_uncapitalized(self._rendered.overrides(resource))
+            keys = overrides.keys() - _SETTINGS if chosen is None else overrides.keys() & set(chosen)
+            yield {key: _without_place(key, overrides[key]) for key in keys}
 
-    @contextmanager
-    def _opened(self, path: str) -> Any:
-        self._open.add(path)
-        try:
-            yield
-        finally:
-            self._open.remove(path)
+
+def deciding_parts(construct: IConstruct) -> list[IConstruct]:
+    """The assets and resources in a construct that decide data: the function, but not its role."""
+    main = construct.node.default_child
+    if isinstance(main, CfnResource) and main.cfn_resource_type in _DECIDES:
+        return [main]
+    return [
+        part
+        for part in construct.node.find_all()
+        if isinstance(part, Asset | DockerImageAsset)
+        or (isinstance(part, CfnResource) and not _DECIDES_NOTHING.fullmatch(part.cfn_resource_type))
+    ]
 
 
 def identity(stack: Stack) -> str:
@@ -173,18 +197,32 @@ def digest(value: object) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _properties(resource: CfnResource) -> Mapping[str, Any]:
-    return resource._cfn_properties  # a protected member, as jsii spells it
+def _by_uncapitalized(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties under CDK's names; raw resources have CloudFormation's."""
+    return {key[:1].lower() + key[1:]: value for key, value in properties.items()}
 
 
-def _uncapitalized(key: str) -> str:
-    return key[:1].lower() + key[1:]
+def _without_place(key: str, value: object) -> object:
+    """The hash of an asset in place of where it lies; what is no asset stays as it is."""
+    if key not in _ASSETS or not isinstance(value, dict):
+        return value
+    location = _by_uncapitalized(value)
+    places = [location.get(name) for name in ("s3Key", "key", "imageUri")]
+    hashes = _ASSET_HASH.findall(json.dumps(places, sort_keys=True))
+    return {"asset": hashes, "version": location.get("s3ObjectVersion")} if hashes else value
 
 
-def _asset_hash(location: object) -> object:
-    """The hash of an asset in place of where it lies; code that is no asset stays as it is."""
-    hashes = _ASSET_HASH.findall(json.dumps(location, sort_keys=True))
-    return {"asset": hashes} if hashes else location
+def _asset_hash_of(asset: IConstruct) -> str:
+    assert isinstance(asset, Asset | DockerImageAsset)  # noqa: S101  # deciding_parts finds no others
+    return asset.asset_hash
+
+
+def _named_functions(stack: Stack, text: str) -> Iterator[CfnResource]:
+    """The functions of this app that a definition names by their literal names."""
+    names = set(_FUNCTION_NAME.findall(text))
+    for part in stack.node.root.node.find_all() if names else ():
+        if isinstance(part, CfnFunction) and part.stack.resolve(part.function_name) in names:
+            yield part
 
 
 @jsii.implements(IFragmentConcatenator)

@@ -1,0 +1,54 @@
+"""Tells cdk-nag why a permission needs a wildcard. Nothing happens where nobody asks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsii
+from aws_cdk import Acknowledgment, Stack, Validations
+from constructs import Construct, IValidation
+
+
+def acknowledge_wildcard(scope: Construct, arn: str, reason: str) -> None:
+    """Acknowledges cdk-nag's finding about that ARN, and no other one, in the scope.
+
+    Args:
+        scope: Where the policy is.
+        arn: The resource of a statement.
+        reason: Why it cannot be narrower.
+    """
+    scope.node.add_validation(_Acknowledgement(scope, arn, reason))
+
+
+@jsii.implements(IValidation)
+class _Acknowledgement:
+    """Acknowledges at validation: only then are references settled, and the finding's name has them in it."""
+
+    def __init__(self, scope: Construct, arn: str, reason: str) -> None:
+        self._scope = scope
+        self._arn = arn
+        self._reason = reason
+
+    def validate(self) -> list[str]:
+        resource = _as_in_findings(Stack.of(self._scope).resolve(self._arn))
+        Validations.of(self._scope).acknowledge(
+            Acknowledgment(id=f"AwsSolutions::AwsSolutions-IAM5[Resource::{resource}]", reason=self._reason)
+        )
+        return []
+
+
+def _as_in_findings(value: Any) -> str:
+    """The ARN as cdk-nag writes it: `arn:<AWS::Partition>:states:...`."""
+    match value:
+        case str():
+            return value.replace("${", "<").replace("}", ">")
+        case {"Fn::Join": [str(delimiter), [*items]]}:
+            return delimiter.join(map(_as_in_findings, items))
+        case {"Fn::GetAtt": [resource, attribute]}:
+            return f"<{resource}.{attribute}>"
+        case {"Ref": name}:
+            return f"<{name}>"
+        case {"Fn::ImportValue": name}:
+            return _as_in_findings(name)
+    return json.dumps(value, separators=(",", ":"))
