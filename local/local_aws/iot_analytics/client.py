@@ -58,7 +58,7 @@ def iot_analytics_client(
         aws_secret_access_key=secret_key,
         config=config,
     )
-    client.meta.events.register("before-sign.iotanalytics.BatchPutMessage", _add_ingestion_time)
+    _let_arrive_at_other_times(client)
     return client
 
 
@@ -82,7 +82,7 @@ def put_messages(
     """Sends messages, as many in each request as the service takes, and gives their number.
 
     Args:
-        client: One of `iot_analytics_client`.
+        client: A boto3 client of the service, made here or elsewhere.
         channel: The channel's name.
         messages: The messages.
         at: When they arrive; by default now. Each request makes one archive object.
@@ -90,6 +90,7 @@ def put_messages(
     Raises:
         MessagesRefused: If the service does not take one of them.
     """
+    _let_arrive_at_other_times(client)
     rest = iter(messages)
     sent = 0
     while batch := list(islice(rest, MAX_BATCH)):
@@ -193,6 +194,12 @@ class LocalControl:
 @contextmanager
 def _unchanged() -> Iterator[None]:
     yield
+
+
+def _let_arrive_at_other_times(client: Any) -> None:
+    client.meta.events.register(
+        "before-sign.iotanalytics.BatchPutMessage", _add_ingestion_time, unique_id="local-ingestion-time"
+    )
 
 
 def _add_ingestion_time(request: Any, **_: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from local_aws import LocalAws
-from local_aws.iot_analytics.client import iot_analytics_client, put_messages
+from local_aws.iot_analytics.client import put_messages
 from local_aws.iot_analytics.data_store import stored_object
 from local_aws.iot_analytics.messages import unpacked
 
@@ -66,10 +66,9 @@ def test_a_run_reads_s3_calls_lambda_and_writes_s3(local_aws: LocalAws, names: d
     plain = [{"channel": {**ends[0]["channel"], "next": "out"}}, ends[1]]
     convert = {"lambda": {"name": "convert", "lambdaName": names["function"], "batchSize": 10, "next": "out"}}
     client.create_pipeline(pipelineName=pipeline, pipelineActivities=plain)
-    feeder = iot_analytics_client(client.meta.endpoint_url)
     day = datetime(2025, 3, 1, tzinfo=UTC)
     for number in range(3):
-        put_messages(feeder, channel, [{"t": 32 + number}, {"t": 999}], at=day + timedelta(days=number))
+        put_messages(client, channel, [{"t": 32 + number}, {"t": 999}], at=day + timedelta(days=number))
 
     client.update_pipeline(pipelineName=pipeline, pipelineActivities=[ends[0], convert, ends[1]])
     run = client.start_pipeline_reprocessing(pipelineName=pipeline, startTime=day + timedelta(days=1))
