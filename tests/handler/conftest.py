@@ -52,7 +52,10 @@ class FakeClock(Clock):
 
 
 class FakeAws(Aws):
-    """Log streams, the stack's status, hand-overs and answers, in memory; other calls get what a test has put there."""
+    """Log streams, the stack's status, hand-overs and answers, in memory; other calls get what a test has put there.
+
+    What has an endpoint of its own really goes there.
+    """
 
     PAGE = 2
 
@@ -73,6 +76,8 @@ class FakeAws(Aws):
         self, service: str, operation: str, endpoint_url: str | None, parameters: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         self.sent.append((service, operation, parameters))
+        if endpoint_url:
+            return super().send(service, operation, endpoint_url, parameters)
         if script := self.scripts.get(operation):
             answer = script.pop(0) if len(script) > 1 else script[0]
             if isinstance(answer, Exception):
