@@ -9,7 +9,7 @@ from typing import Any
 
 from aws_cdk import Duration, Token
 
-from pipeline_reprocessing.durations import whole_seconds
+from pipeline_reprocessing.arguments import shown, whole_seconds
 from pipeline_reprocessing_handler.request import (
     Failure,
     check_last,
@@ -134,12 +134,12 @@ def _time(argument: str, value: datetime | str) -> datetime | str:
     if isinstance(value, datetime):
         return check_time(argument, value)
     if not isinstance(value, str):
-        raise Failure(f"'{argument}' must be a datetime, got {type(value).__name__} {value}")
+        raise Failure(f"'{argument}' must be a datetime, got {shown(value)}")
     return value if Token.is_unresolved(value) else parse_time(argument, value)
 
 
 def _check_path(argument: str, value: str) -> None:
     if not isinstance(value, str):
-        raise Failure(f"'{argument}' must be an object key, got {type(value).__name__} {value}")
+        raise Failure(f"'{argument}' must be an object key, got {shown(value)}")
     if not Token.is_unresolved(value):
         check_s3_path(argument, value)

@@ -13,6 +13,7 @@ from aws_cdk.aws_stepfunctions import CfnStateMachine, IStateMachine, StateMachi
 from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.acknowledged import acknowledge_wildcard
+from pipeline_reprocessing.arguments import shown
 from pipeline_reprocessing_handler.request import (
     Failure,
     Kind,
@@ -80,7 +81,7 @@ class ReprocessablePipeline:
         """
         if not isinstance(pipeline, CfnPipeline):
             raise Failure(
-                f"'pipeline' must be a CfnPipeline, got {_shown(pipeline)}; use .iot_analytics_named() for one by name"
+                f"'pipeline' must be a CfnPipeline, got {shown(pipeline)}; use .iot_analytics_named() for one by name"
             )
         if pipeline.pipeline_name is not None:
             _check_name("pipeline.pipeline_name", pipeline.pipeline_name)
@@ -211,13 +212,9 @@ def _is_express(state_machine: IStateMachine) -> bool:
 
 def _check_name(argument: str, value: str) -> str:
     if not isinstance(value, str):
-        raise Failure(f"'{argument}' must be a pipeline's name, got {_shown(value)}")
+        raise Failure(f"'{argument}' must be a pipeline's name, got {shown(value)}")
     return value if Token.is_unresolved(value) else check_pipeline_name(argument, value)
 
 
 def _endpoint(url: str | None) -> str | None:
     return url if url is None or Token.is_unresolved(url) else check_endpoint_url("endpoint_url", url)
-
-
-def _shown(value: object) -> str:
-    return f"{type(value).__name__} {value}"

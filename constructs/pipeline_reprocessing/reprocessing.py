@@ -23,6 +23,7 @@ from aws_cdk.aws_lambda import Function
 from aws_cdk.aws_logs import LogGroup
 from constructs import Construct, Dependable, IConstruct, IDependable
 
+from pipeline_reprocessing.arguments import one_of, shown
 from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.overrides import Rendered
 from pipeline_reprocessing.pipelines import ReprocessablePipeline
@@ -118,8 +119,8 @@ class PipelineReprocessing(Construct):
                 "Messages": dict(messages.properties),
                 "Trigger": self.trigger,
                 **({} if wait.timeout is None else {"Wait": _wait_property(wait, handle)}),
-                "OnRollback": OnRollback(on_rollback).value,
-                "OnRemoval": OnRemoval(on_removal).value,
+                "OnRollback": one_of("on_rollback", on_rollback, OnRollback).value,
+                "OnRemoval": one_of("on_removal", on_removal, OnRemoval).value,
             },
         )
         self._settled = False
@@ -191,7 +192,7 @@ class PipelineReprocessing(Construct):
             ("wait", wait, Wait),
         ):
             if not isinstance(value, kind):
-                raise Failure(f"'{argument}' must be a {kind.__name__}, got {type(value).__name__} {value}")
+                raise Failure(f"'{argument}' must be a {kind.__name__}, got {shown(value)}")
         if wait.needs_wait_condition and not messages.is_known:
             raise Failure(
                 "'messages' must be known at synth for a 'timeout' above 55 minutes, got a token; a WaitCondition "
@@ -199,14 +200,14 @@ class PipelineReprocessing(Construct):
             )
         if version is not None and _is_token_or_no_text(version):
             raise Failure(
-                f"'version' must be a text known at synth, got {_shown(version)}; it is part of a hash made there"
+                f"'version' must be a text known at synth, got {'a token' if Token.is_unresolved(version) else shown(version)}; it is part of a hash made there"
             )
         for index, construct in enumerate(rerun_on):
             self._check_watchable(f"rerun_on[{index}]", construct)
 
     def _check_watchable(self, argument: str, construct: IConstruct) -> None:
         if not Construct.is_construct(construct):
-            raise Failure(f"'{argument}' must be a construct, got {_shown(construct)}")
+            raise Failure(f"'{argument}' must be a construct, got {shown(construct)}")
         path = construct.node.path
         if construct in self.node.scopes:
             raise Failure(
@@ -334,10 +335,6 @@ def _cfn(resource: CustomResource) -> CfnResource:
     child = resource.node.default_child
     assert isinstance(child, CfnResource)  # noqa: S101  # CustomResource makes one
     return child
-
-
-def _shown(value: object) -> str:
-    return "a token" if Token.is_unresolved(value) else f"{type(value).__name__} {value}"
 
 
 def _is_token_or_no_text(value: object) -> bool:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from aws_cdk import Duration
 
-from pipeline_reprocessing.durations import whole_seconds
+from pipeline_reprocessing.arguments import one_of, whole_seconds
 from pipeline_reprocessing_handler.request import (
     ANSWER_ALLOWANCE,
     LONGEST_CUSTOM_RESOURCE_WAIT,
@@ -45,7 +45,7 @@ class Wait:
                 on and the deploy succeed. Default: `FAIL`.
 
         Raises:
-            ValueError: The timeout is out of these bounds, or a token.
+            ValueError: The timeout is out of these bounds, or a token; or there is no such `on_timeout`.
 
         Source: CloudFormation, `ServiceTimeout` of `AWS::CloudFormation::CustomResource` and `Timeout` of
         `AWS::CloudFormation::WaitCondition`.
@@ -55,7 +55,9 @@ class Wait:
             raise Failure(
                 "'timeout' must be known at synth, got a token; CloudFormation cannot calculate with it"
             )
-        return cls(timedelta(seconds=check_wait("timeout", seconds)), OnTimeout(on_timeout))
+        return cls(
+            timedelta(seconds=check_wait("timeout", seconds)), one_of("on_timeout", on_timeout, OnTimeout)
+        )
 
     @classmethod
     def none(cls) -> Wait:

@@ -1,0 +1,45 @@
+"""Arguments of more than one class, checked."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+from aws_cdk import Duration
+
+from pipeline_reprocessing_handler.request import Failure
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def whole_seconds(argument: str, duration: Duration) -> int:
+    """The duration in seconds; a token stays one.
+
+    Raises:
+        ValueError: It is not a duration, or has a fraction of a second.
+    """
+    if not isinstance(duration, Duration):
+        raise Failure(f"'{argument}' must be a Duration, got {shown(duration)}; write Duration.minutes(...)")
+    if duration.is_unresolved():
+        return duration.to_seconds()  # type: ignore[return-value]  # a number token is a float
+    seconds, fraction = divmod(duration.to_milliseconds(), 1000)
+    if fraction:
+        raise Failure(f"'{argument}' must be in whole seconds, got {seconds + fraction / 1000:g} seconds")
+    return int(seconds)
+
+
+def one_of(argument: str, value: str, choices: type[_Choice]) -> _Choice:
+    """The choice of that name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    try:
+        return choices(value)
+    except ValueError:
+        raise Failure(f"'{argument}' must be one of {', '.join(choices)}, got {shown(value)}") from None
+
+
+def shown(value: object) -> str:
+    """The value as an error quotes it."""
+    return f"'{value}'" if isinstance(value, str) else f"{type(value).__name__} {value}"
