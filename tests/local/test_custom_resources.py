@@ -29,6 +29,21 @@ def test_properties_arrive_as_strings_and_data_is_there_for_get_att(
     assert described["Outputs"][0]["OutputValue"] == "42"
 
 
+def test_stack_events_have_the_times_of_their_order(stack: Any, with_function: Any) -> None:
+    stack.deploy(with_function())
+
+    events = stack.aws.client("cloudformation").describe_stack_events(StackName=stack.id)["StackEvents"]
+
+    times = [event["Timestamp"] for event in events]
+    assert len(set(times)) == len(times)
+    assert times == sorted(times, reverse=True)
+    assert (events[0]["ResourceStatus"], events[-1]["ResourceStatus"]) == (
+        "CREATE_COMPLETE",
+        "CREATE_IN_PROGRESS",
+    )
+    assert events[0]["LogicalResourceId"] == events[-1]["LogicalResourceId"] == stack.name
+
+
 def test_an_unchanged_resource_is_not_asked_and_a_changed_one_gets_old_and_new(
     stack: Any, with_function: Any, custom_resource: Any
 ) -> None:

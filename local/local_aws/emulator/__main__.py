@@ -17,6 +17,7 @@ from local_aws.emulator import (
     hooks,
     iot_analytics_gateway,
     iot_analytics_resources,
+    stack_events,
     step_functions,
 )
 
@@ -35,6 +36,7 @@ def main() -> None:
     custom_resources.install()
     iot_analytics_resources.install()
     iot_analytics_gateway.install()
+    stack_events.install()
     step_functions.install()
     _serve(arguments.fd)
 
