@@ -15,6 +15,7 @@ Rules, where the service's documentation leaves them open:
 import functools
 import json
 import math
+import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -33,6 +34,8 @@ from local_aws.iot_analytics.errors import ServiceError, invalid_request
 from local_aws.iot_analytics.messages import Message
 
 Number = int | float
+
+_SPELT_NUMBER = re.compile(r"[+-]?(\d{1,300}\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class Filter:
@@ -287,30 +290,39 @@ def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
 
 def _anything(value: Any) -> Any:
     # Of objects and lists one can only ask whether there is something.
-    return "{}" if isinstance(value, dict | list) else value
+    return "{}" if isinstance(value, dict | list) else _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    match value:
+        case str():
+            # JSON can spell half a character, SQLite's text cannot hold it.
+            return value.encode(errors="replace").decode()
+        case int() | float() if not isinstance(value, bool):
+            return _number(value)
+        case _:
+            return value
 
 
 @functools.cache
 def _only(*kinds: type) -> Callable[[Any], Any]:
-    return lambda value: value if type(value) in kinds else None
+    return lambda value: _scalar(value) if type(value) in kinds else None
 
 
 def _number(value: Any) -> Number | None:
     """The number that a value is or spells."""
-    if isinstance(value, bool):
+    if isinstance(value, str) and _SPELT_NUMBER.fullmatch(value):
+        value = float(value) if set(value) & set(".eE") else int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, str):
+    # SQLite's integers end here.
+    if isinstance(value, float) or not -(2**63) <= value < 2**63:
         try:
-            value = int(value)
-        except ValueError:
-            try:
-                value = float(value)
-            except ValueError:
-                return None
-    if isinstance(value, int):
-        # SQLite's integers end here.
-        return value if -(2**63) <= value < 2**63 else float(value)
-    return value if isinstance(value, float) and math.isfinite(value) else None
+            value = float(value)
+        except OverflowError:
+            return None
+        return value if math.isfinite(value) else None
+    return value
 
 
 def _compare(left: Any, right: Any) -> int | None:

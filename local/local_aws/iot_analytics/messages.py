@@ -49,9 +49,7 @@ def message_of(payload: bytes) -> Message:
 
 def packed(messages: Iterable[Message]) -> bytes:
     """The bytes of an object: a JSON object on each line, gzipped, the same for the same messages."""
-    lines = "".join(
-        json.dumps(message, ensure_ascii=False, separators=(",", ":")) + "\n" for message in messages
-    )
+    lines = "".join(json.dumps(message, separators=(",", ":")) + "\n" for message in messages)
     return gzip.compress(lines.encode(), mtime=0)
 
 

@@ -89,7 +89,9 @@ def test_what_has_no_value_gives_none(text: str) -> None:
     assert _value(text) is None
 
 
-@pytest.mark.parametrize("value", [None, True, False, "warm", "", {"a": 1}, [1], "nan", "inf"])
+@pytest.mark.parametrize(
+    "value", [None, True, False, "warm", "", {"a": 1}, [1], "nan", "inf", "1_000", "\u0661", 10**400]
+)
 def test_what_is_no_number_gives_none(value: Any) -> None:
     assert _value("t + 1", t=value) is None
     assert _value("t", t=value) is None
@@ -98,6 +100,18 @@ def test_what_is_no_number_gives_none(value: Any) -> None:
 
 def test_a_string_that_spells_a_number_is_that_number() -> None:
     assert _value("a + b", a="2", b="0.5") == 2.5
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a\0b", "ü", "'", '"'])
+def test_any_text_can_be_compared(value: str) -> None:
+    assert _passes("s <> 'x'", s=value)
+    assert _passes("s = t", s=value, t=value)
+
+
+def test_numbers_beyond_all_bounds_compare_with_nothing() -> None:
+    assert not _passes("t > 1", t=10**400)
+    assert not _passes("t > 1", t=float("nan"))
+    assert _passes("t > 1", t=10**30)
 
 
 def test_a_missing_attribute_gives_none() -> None:

@@ -152,6 +152,15 @@ def test_field_names_of_the_documentation_are_taken(analytics: Any) -> None:
     assert _put(analytics, b'{"temp_01": 29}', b'{"_temp_01": 29}', b'{"_": 1, "a": {"b": 2}}') == []
 
 
+def test_half_a_character_survives_the_way_through(analytics: Any) -> None:
+    analytics.pipeline({"filter": {"filter": "text <> 'x'"}})
+
+    errors = _put(analytics, b'{"text": "\\ud83d"}')
+
+    assert errors == []
+    assert analytics.control.rows("celsius") == [{"text": "\ud83d"}]
+
+
 def test_refused_messages_are_an_exception_of_the_client(analytics: Any) -> None:
     analytics.channel()
 
