@@ -140,7 +140,7 @@ class PipelineReprocessing(Construct):
 
     @property
     def reprocessing_id(self) -> str:
-        """The id of the run: IoT Analytics' reprocessing id, or the ARN of the execution."""
+        """The id of the run: IoT Analytics' reprocessing id, or the name of the execution."""
         return self.resource.get_att_string("ReprocessingId")
 
     @property
@@ -150,12 +150,15 @@ class PipelineReprocessing(Construct):
 
     @property
     def start_time(self) -> str:
-        """When the run started: `2025-01-31T00:00:00Z`."""
+        """The start (inclusive) of the time range that was reprocessed, such as `2025-01-31T00:00:00Z`; may be empty.
+
+        For `MessageSelection.last` this is where the deploy's own time has led to.
+        """
         return self.resource.get_att_string("StartTime")
 
     @property
     def end_time(self) -> str:
-        """When the run was seen to have ended, in the form of `start_time`; empty if it was not waited for."""
+        """The end (exclusive) of the time range that was reprocessed, in the form of `start_time`; may be empty."""
         return self.resource.get_att_string("EndTime")
 
     @property
