@@ -46,7 +46,8 @@ def _plan(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
         planned = plan(run, Selection.parse(event["Messages"]), _storage(), now=datetime.now(UTC))
     except (ValueError, ReplayStopped) as error:
         return _failure("SelectionFailed", str(error))
-    return {"Plan": planned.properties(), "ManifestKey": run.manifest_key}
+    # From here on the steps are given this run: its settings stand once in the definition.
+    return {"Run": {**event["Run"], "Plan": planned.properties()}, "ManifestKey": run.manifest_key}
 
 
 def _replay(event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def _give_up(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
 
 
 def _summarise(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-    error = event.get("Error")
+    error = event["State"].get("Error")
     summary, cause = summarise(run, _storage(), now=datetime.now(UTC), error=_text(error) if error else "")
     return _failure("ReplayFailed", cause) if cause else {"Summary": summary}
 

@@ -68,7 +68,8 @@ def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> 
     objects = _selected(run.settings, selection, storage, result, now=now)
     with storage.upload(run.settings.destination.bucket, run.manifest_key) as manifest:
         for batch in _batches(objects, workers=run.settings.max_concurrency):
-            manifest.write(json.dumps({"Number": result.batches, "Keys": batch.keys}).encode() + b"\n")
+            line = json.dumps({"Number": result.batches, "Keys": batch.keys}, ensure_ascii=False)
+            manifest.write(line.encode() + b"\n")
             result.objects += len(batch.keys)
             result.bytes += batch.bytes
             result.batches += 1

@@ -20,7 +20,8 @@ MAX_MESSAGE = 4 << 20
 
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
-_LONG_LINE = 1 << 20
+_BLANKS = " \t\r\n"
+_LONG_LINE = 1 << 18
 
 Reject = Callable[[int, bytes, str], None]
 """Takes the number, the bytes and the fault of a message that cannot be read."""
@@ -116,8 +117,9 @@ def gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
             if member.eof:
                 # Another member may follow, and so may zeros, with which some tools fill up.
                 data = data.lstrip(b"\0")
-                if data:
-                    member = zlib.decompressobj(31)
+                if not data:
+                    break
+                member = zlib.decompressobj(31)
             try:
                 # In pieces: a small chunk may unzip to a thousand times its size.
                 yield member.decompress(data, CHUNK)
@@ -150,10 +152,14 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
     yield [rest] if rest.strip() else []
 
 
-def _objects_before_the_end(text: bytes) -> tuple[list[bytes], bytes]:
+def _objects_before_the_end(line: bytes) -> tuple[list[bytes], bytes]:
     """The JSON objects with which a very long line begins, and what follows them: an end not yet read, or a fault."""
-    objects, rest, _ = _split(text)
-    return [message for message, _ in objects], rest
+    text = _text(line)
+    messages, position = [], 0
+    with suppress(_Fault):
+        for start, position, _ in _objects(text):  # where the last one ended
+            messages.append(_bytes(text[start:position]))
+    return messages, _bytes(text[position:])
 
 
 def _fitting(lines: list[bytes]) -> list[bytes]:
@@ -167,19 +173,31 @@ def _fitting(lines: list[bytes]) -> list[bytes]:
 
 
 def _parsed(lines: list[bytes], numbers: Iterator[int], size: int, reject: Reject) -> Iterator[Batch]:
-    """The messages of the lines: at once if each line is one, else line by line."""
-    with suppress(ValueError, RecursionError):
-        values = parse((b"[%b]" % b",".join(lines)).decode())
-        if (
-            len(values) == len(lines)
-            and all(type(value) is dict for value in values)
-            and len(lines[0]) <= MAX_MESSAGE
-        ):
-            yield Batch(list(islice(numbers, len(lines))), lines, values)
-            return
+    """The messages of the lines: quickly where each line is one, else with a closer look."""
+    values = _one_each(lines)
+    if values is not None:
+        yield Batch(list(islice(numbers, len(lines))), lines, values)
+        return
     messages = _one_by_one(lines, numbers, reject)
     while batch := list(islice(messages, size)):
         yield Batch(*zip(*batch, strict=True))
+
+
+def _one_each(lines: list[bytes]) -> list[dict[str, Any]] | None:
+    """The values, if each line is one JSON object."""
+    if len(lines[0]) > MAX_MESSAGE:
+        return None
+    values = []
+    # Decoding them together and calling the scanner itself takes two thirds of the time of a json.loads for each.
+    try:
+        for line in b"\n".join(lines).decode().split("\n"):
+            value, end = _DECODER.scan_once(line, 0)
+            if type(value) is not dict or line[end:].strip(_BLANKS):
+                return None
+            values.append(value)
+    except (ValueError, StopIteration, RecursionError):
+        return None
+    return values
 
 
 def _one_by_one(
@@ -201,26 +219,49 @@ def _one_by_one(
 
 def _split(line: bytes) -> tuple[list[tuple[bytes, dict[str, Any]]], bytes, str]:
     """The JSON objects with which the line begins, what follows them, and why that is no JSON object."""
-    # Bytes that are no UTF-8 survive the way to text and back, so that they can be told of unchanged.
-    text = line.decode(errors="surrogateescape")
+    text = _text(line)
     objects: list[tuple[bytes, dict[str, Any]]] = []
+    try:
+        for start, end, value in _objects(text):
+            objects.append((text[start:end].encode(), value))
+    except _Fault as fault:
+        return objects, _bytes(text[fault.position :]), str(fault)
+    return objects, b"", ""
+
+
+class _Fault(Exception):
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(reason)
+        self.position = position
+
+
+def _objects(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Where each of the JSON objects begins and ends, and what it means; raises `_Fault` where there is none."""
     position = _after_blanks(text, 0)
     while position < len(text):
         try:
             value, end = _DECODER.raw_decode(text, position)
-            if type(value) is not dict:
-                raise ValueError(f"it is a {type(value).__name__}")
-            message = text[position:end].encode()
+            text[position:end].encode()
         except UnicodeEncodeError:
-            return objects, text[position:].encode(errors="surrogateescape"), "is not UTF-8"
+            raise _Fault(position, "is not UTF-8") from None
         except (ValueError, RecursionError) as error:
-            return objects, text[position:].encode(errors="surrogateescape"), f"is not a JSON object: {error}"
-        objects.append((message, value))
+            raise _Fault(position, f"is not a JSON object: {error}") from None
+        if type(value) is not dict:
+            raise _Fault(position, f"is not a JSON object: it is a {type(value).__name__}")
+        yield position, end, value
         position = _after_blanks(text, end)
-    return objects, b"", ""
+
+
+def _text(line: bytes) -> str:
+    # Bytes that are no UTF-8 survive the way to text and back, so that they can be told of unchanged.
+    return line.decode(errors="surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
 
 
 def _after_blanks(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n":
+    while position < len(text) and text[position] in _BLANKS:
         position += 1
     return position

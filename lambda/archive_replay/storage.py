@@ -298,7 +298,7 @@ class Functions:
             raise ReplayStopped(f"cannot invoke {self.arn}: {_text(error)}") from error
         except (BotoCoreError, OSError) as error:
             raise Throttled(f"cannot invoke {self.arn}: {_text(error)}") from error
-        if "FunctionError" in response:
+        if response.get("FunctionError"):
             raise FunctionFailed(_error_of(body))
         return body
 

@@ -1,0 +1,492 @@
+"""Objects in, one result each out: what a run writes, whatever goes wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from archive_replay.storage import ReplayStopped, Throttled
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+RESULT = "result-bucket"
+
+
+def fill(pipeline: Any, *objects: list[Any]) -> list[str]:
+    return [
+        pipeline.put(pipeline.channel_key(START + timedelta(days=day)), *messages)
+        for day, messages in enumerate(objects)
+    ]
+
+
+def snapshot(pipeline: Any) -> dict[str, bytes]:
+    """Results and errors, without the notes of the runs."""
+    return {
+        key: stored.body for key, stored in pipeline.s3.buckets[RESULT].items() if not key.startswith("runs/")
+    }
+
+
+def tolerating(pipeline: Any, percentage: float) -> Any:
+    pipeline.settings["ToleratedFailurePercentage"] = percentage
+    return pipeline
+
+
+def test_each_object_becomes_one_result_in_the_partition_of_its_day(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}, {"t": 2}], [{"t": 3}])
+    pipeline.function.code = lambda messages: [{**message, "new": True} for message in messages]
+
+    summary = pipeline.replay(All=True)
+
+    assert pipeline.s3.lines("out/dt=2025-01-01/") == [{"t": 1, "new": True}, {"t": 2, "new": True}]
+    assert pipeline.s3.lines("out/dt=2025-01-02/") == [{"t": 3, "new": True}]
+    assert len(pipeline.s3.keys(RESULT, "out/")) == 2
+    assert pipeline.s3.keys(RESULT, "errors/") == []
+    assert (summary["objects"], summary["messagesIn"], summary["messagesOut"]) == (2, 3, 3)
+
+
+def test_firehose_archives_replay_through_firehose_s_contract(firehose: Any) -> None:
+    firehose.put(firehose.firehose_key(START), {"t": 1}, {"t": -300}, {"t": 3})
+    firehose.put(firehose.firehose_key(START + timedelta(hours=1), suffix=""), raw=b'{"t": 4}{"t": 5}')
+
+    def code(event: Any) -> Any:
+        assert event["deliveryStreamArn"].endswith(":111122223333:deliverystream/telemetry-stream")
+        assert event["records"][0]["approximateArrivalTimestamp"] in (1735689600000, 1735693200000)
+        return {
+            "records": [
+                {**record, "result": "Dropped" if "LTMwM" in record["data"] else "Ok"}
+                for record in event["records"]
+            ]
+        }
+
+    firehose.function.code = code
+
+    summary = firehose.replay(StartTime="2025-01-01T00:00:00Z", EndTime="2025-01-01T02:00:00Z")
+
+    assert firehose.s3.lines("out/dt=2025-01-01/") == [{"t": 1}, {"t": 3}, {"t": 4}, {"t": 5}]
+    assert (summary["messagesIn"], summary["messagesOut"], summary["messagesDropped"]) == (5, 4, 1)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_the_size_of_batches_does_not_change_the_result(pipeline: Any, size: int) -> None:
+    fill(pipeline, [{"n": n} for n in range(25)])
+    pipeline.settings["Function"]["BatchSize"] = size
+
+    pipeline.replay(All=True)
+
+    assert pipeline.s3.lines("out/") == [{"n": n} for n in range(25)]
+    assert [len(event) for event in pipeline.function.events] == [size] * (25 // size) + [25 % size] * (
+        25 % size > 0
+    )
+
+
+def test_replaying_twice_is_the_same_as_once(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    fill(pipeline, [{"t": 1}], [{"t": 2}])
+    pipeline.put(pipeline.channel_key(START + timedelta(days=2)), raw=b'{"t": 3}\nnonsense\n')
+
+    pipeline.replay(All=True)
+    once = snapshot(pipeline)
+    pipeline.name, pipeline.started = "run-2", "2026-02-02T00:00:00.000Z"
+    pipeline.replay(All=True)
+
+    assert snapshot(pipeline) == once
+    assert len(once) == 4
+
+
+def test_a_changed_function_replaces_the_results(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}], [{"t": 2}])
+    pipeline.replay(All=True)
+
+    pipeline.name, pipeline.started = "run-2", "2026-02-02T00:00:00.000Z"
+    pipeline.function.code = lambda messages: []
+    summary = pipeline.replay(All=True)
+
+    assert pipeline.s3.lines("out/") == []
+    assert len(pipeline.s3.keys(RESULT, "out/")) == 2
+    assert summary["messagesDropped"] == 2
+
+
+def test_an_empty_selection_succeeds_and_says_so(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}])
+
+    summary = pipeline.replay(StartTime="2030-01-01T00:00:00Z")
+
+    assert summary["objects"] == 0
+    assert summary["messagesIn"] == 0
+    assert pipeline.function.events == []
+
+
+def test_a_bad_line_costs_that_line_and_is_written_down(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    key = pipeline.put(pipeline.channel_key(START), raw=b'{"t": 1}\nbro\xffken\n{"t": 2}\n')
+
+    summary = pipeline.replay(All=True)
+
+    assert pipeline.s3.lines("out/dt=2025-01-01/") == [{"t": 1}, {"t": 2}]
+    [error] = pipeline.s3.lines("errors/out/dt=2025-01-01/")
+    assert error == {"key": key, "number": 2, "reason": error["reason"], "message": "bro\\xffken"}
+    assert error["reason"].startswith("is not a JSON object: Expecting value")
+    assert (summary["messagesIn"], summary["messagesOut"], summary["messagesFailed"]) == (3, 2, 1)
+    assert summary["failures"] == [{"Key": key, "Number": 2, "Reason": error["reason"]}]
+
+
+def test_messages_on_which_the_function_fails_are_written_down(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    [key] = fill(pipeline, [{"t": 1}, {"t": "x"}, {"t": 3}])
+    pipeline.function.code = lambda messages: [{"t": float(message["t"])} for message in messages]
+
+    summary = pipeline.replay(All=True)
+
+    assert pipeline.s3.lines("out/") == [{"t": 1.0}, {"t": 3.0}]
+    assert pipeline.s3.lines("errors/") == [
+        {
+            "key": key,
+            "number": 2,
+            "reason": "ValueError: could not convert string to float: 'x'",
+            "message": '{"t": "x"}',
+        }
+    ]
+    assert summary["messagesFailed"] == 1
+
+
+def test_errors_of_an_earlier_replay_are_gone_when_there_are_none_any_more(pipeline: Any) -> None:
+    tolerating(pipeline, 100)
+    fill(pipeline, [{"t": "x"}])
+    pipeline.function.code = lambda messages: [{"t": float(message["t"])} for message in messages]
+    pipeline.replay(All=True)
+    assert len(pipeline.s3.keys(RESULT, "errors/")) == 1
+
+    pipeline.function.code = lambda messages: messages
+    pipeline.replay(All=True)
+
+    assert pipeline.s3.keys(RESULT, "errors/") == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda body: body[: len(body) // 2], "is not valid gzip: it ends early"),
+        (lambda body: body[:20] + b"xx" + body[22:], "is not valid gzip: Error -3 while decompressing data"),
+        (None, "cannot be read: NoSuchKey: NoSuchKey in GetObject"),
+    ],
+    ids=["truncated", "damaged", "missing"],
+)
+def test_a_bad_object_costs_that_object(
+    pipeline: Any, damage: Callable[[bytes], bytes] | None, reason: str
+) -> None:
+    tolerating(pipeline, 40)
+    keys = fill(pipeline, *[[{"t": n, "o": o} for n in range(3000)] for o in range(3)])
+    archive = pipeline.s3.buckets["raw-bucket"]
+    planned = pipeline.plan(All=True)
+    if damage:
+        archive[keys[1]].body = damage(archive[keys[1]].body)
+    else:
+        del archive[keys[1]]
+
+    for batch in pipeline.manifest():
+        pipeline._child(planned["Run"], batch)
+    answer = pipeline._step("SUMMARISE", planned["Run"], State={})
+
+    summary = answer["Summary"]
+    assert [key.split("/")[1] for key in pipeline.s3.keys(RESULT, "out/")] == [
+        "dt=2025-01-01",
+        "dt=2025-01-03",
+    ]
+    [error] = pipeline.s3.lines("errors/out/dt=2025-01-02/")
+    assert error == {"key": keys[1], "reason": error["reason"]}
+    assert error["reason"].startswith(reason)
+    assert (summary["objects"], summary["objectsFailed"], summary["messagesIn"]) == (3, 1, 6000)
+
+
+def test_an_object_that_may_not_be_read_costs_that_object(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    fill(pipeline, [{"t": 1}], [{"t": 2}])
+    pipeline.s3.denied.add(("GetObject", "dt=2025-01-01"))
+
+    summary = pipeline.replay(All=True)
+
+    assert summary["objectsFailed"] == 1
+    assert summary["failures"][0]["Reason"] == (
+        "cannot be read: AccessDenied: AccessDenied in GetObject (or it is not there)"
+    )
+
+
+def test_a_failed_object_keeps_the_result_that_it_had(pipeline: Any) -> None:
+    tolerating(pipeline, 100)
+    [key] = fill(pipeline, [{"t": 1}])
+    pipeline.replay(All=True)
+
+    pipeline.s3.buckets["raw-bucket"][key].body = gzip.compress(b'{"t": 2}')[:-4]
+    pipeline.replay(All=True)
+
+    assert pipeline.s3.lines("out/") == [{"t": 1}]
+
+
+def test_more_failures_than_are_tolerated_fail_the_run_with_the_numbers(pipeline: Any) -> None:
+    tolerating(pipeline, 10)
+    keys = fill(pipeline, [{"t": n} for n in range(8)])
+    pipeline.function.code = lambda messages: [{"t": 10 // message["t"]} for message in messages]
+
+    answer = pipeline.replay(All=True)
+
+    assert answer == {
+        "Error": "ReplayFailed",
+        "Cause": (
+            "0 of 1 objects and 1 of 8 messages failed, tolerated are 10%; first: "
+            f"{keys[0]} message 1: ZeroDivisionError: integer division or modulo by zero"
+        ),
+    }
+    assert len(pipeline.s3.lines("out/")) == 7
+
+
+def test_failures_up_to_the_tolerated_share_are_tolerated(pipeline: Any) -> None:
+    tolerating(pipeline, 12.5)
+    fill(pipeline, [{"t": n} for n in range(8)])
+    pipeline.function.code = lambda messages: [{"t": 10 // message["t"]} for message in messages]
+
+    summary = pipeline.replay(All=True)
+
+    assert summary["status"] == "SUCCEEDED"
+    assert summary["messagesFailed"] == 1
+
+
+def test_without_tolerance_the_first_failure_ends_the_run(pipeline: Any) -> None:
+    pipeline.settings["MaxConcurrency"] = 3
+    keys = fill(pipeline, *[[{"t": n}] for n in range(3)])
+    pipeline.function.code = lambda messages: [{"t": 10 // message["t"]} for message in messages]
+
+    answer = pipeline.replay(All=True)
+
+    assert answer["Cause"] == (
+        "0 of 3 objects and 1 of 1 messages failed, 2 objects were not replayed, tolerated are 0%; first: "
+        f"{keys[0]} message 1: ZeroDivisionError: integer division or modulo by zero"
+    )
+    assert json.loads(pipeline.s3.buckets[RESULT]["runs/out/run-1/summary.json"].body)["status"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "cause"),
+    [
+        (
+            "ResourceNotFoundException",
+            404,
+            "cannot invoke {arn}: ResourceNotFoundException: ResourceNotFoundException in Invoke",
+        ),
+        (
+            "AccessDeniedException",
+            403,
+            "cannot invoke {arn}: AccessDeniedException: AccessDeniedException in Invoke",
+        ),
+    ],
+)
+def test_a_function_that_cannot_be_called_ends_the_run(
+    pipeline: Any, code: str, status: int, cause: str
+) -> None:
+    tolerating(pipeline, 50)
+    fill(pipeline, [{"t": 1}], [{"t": 2}])
+    pipeline.function.fail(code, status)
+
+    answer = pipeline.replay(All=True)
+
+    assert answer["Error"] == "ReplayFailed"
+    assert cause.format(arn="arn:aws:lambda:eu-west-1:111122223333:function:enrich") in answer["Cause"]
+
+
+def test_a_destination_that_may_not_be_written_ends_the_run(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    fill(pipeline, [{"t": 1}], [{"t": 2}])
+    pipeline.s3.denied.add(("PutObject", "^out/"))
+
+    answer = pipeline.replay(All=True)
+
+    assert "cannot write s3://result-bucket/out/dt=2025-01-01/" in answer["Cause"]
+    assert "AccessDenied: AccessDenied in PutObject" in answer["Cause"]
+
+
+@pytest.mark.parametrize(("code", "status"), [("TooManyRequestsException", 429), ("ServiceException", 500)])
+def test_throttling_is_left_to_the_state_machine(pipeline: Any, code: str, status: int) -> None:
+    fill(pipeline, [{"t": 1}])
+    planned = pipeline.plan(All=True)
+    [batch] = pipeline.manifest()
+    pipeline.function.fail(code, status)
+
+    with pytest.raises(Throttled, match=f"cannot invoke .*: {code}"):
+        pipeline._step("REPLAY", planned["Run"], Batch=batch)
+    left = pipeline._step("REPLAY", planned["Run"], Batch=batch)
+
+    assert left["Keys"] == []
+    assert pipeline.s3.lines("out/") == [{"t": 1}]
+    assert pipeline._step("SUMMARISE", planned["Run"], State={})["Summary"]["messagesIn"] == 1
+
+
+def test_a_payload_that_lambda_refuses_is_searched_for_the_message_at_fault(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    fill(pipeline, [{"t": 1}, {"t": 2}])
+    pipeline.function.fail("InvalidRequestContentException", 400)
+
+    pipeline.replay(All=True)
+
+    assert pipeline.s3.lines("out/") == [{"t": 1}, {"t": 2}]
+    assert pipeline.function.events == [[{"t": 1}], [{"t": 2}]]
+
+
+def test_what_there_is_no_time_for_is_left_to_the_next_call(pipeline: Any) -> None:
+    pipeline.settings["MaxConcurrency"] = 1
+    fill(pipeline, *[[{"o": o, "n": n} for n in range(20)] for o in range(5)])
+    planned = pipeline.plan(All=True)
+    [batch] = pipeline.manifest()
+    pipeline.clock.left, pipeline.clock.each = 100, 10  # two batches for each object, and 30 s are kept
+
+    left = pipeline._step("REPLAY", planned["Run"], Batch=batch)
+
+    assert left == {"Number": 0, "Keys": batch["Keys"][3:], "Part": 1}
+    pipeline.clock.left = 900
+    assert pipeline._step("REPLAY", planned["Run"], Batch=left)["Keys"] == []
+    summary = pipeline._step("SUMMARISE", planned["Run"], State={})["Summary"]
+    assert (summary["objects"], summary["messagesIn"]) == (5, 100)
+    assert len(pipeline.s3.lines("out/")) == 100
+
+
+def test_an_object_that_takes_longer_than_a_function_may_run_costs_that_object(pipeline: Any) -> None:
+    tolerating(pipeline, 60)
+    pipeline.settings["MaxConcurrency"] = 1
+    keys = fill(pipeline, [{"n": n} for n in range(200)], [{"n": 1}])
+    planned = pipeline.plan(All=True)
+    [batch] = pipeline.manifest()
+    pipeline.clock.left, pipeline.clock.each = 100, 10
+
+    left = pipeline._step("REPLAY", planned["Run"], Batch=batch)
+    pipeline.clock.left = 100
+    pipeline._step("REPLAY", planned["Run"], Batch=left)
+
+    summary = pipeline._step("SUMMARISE", planned["Run"], State={})["Summary"]
+    assert summary["failures"] == [
+        {"Key": keys[0], "Reason": "takes longer than a function may run: it is too large"}
+    ]
+    assert pipeline.s3.lines("out/") == [{"n": 1}]
+
+
+def test_a_worker_that_came_to_an_end_costs_what_was_left_of_its_batch(pipeline: Any) -> None:
+    tolerating(pipeline, 100)
+    pipeline.settings["MaxConcurrency"] = 1
+    keys = fill(pipeline, [{"t": 1}], [{"t": 2}])
+    planned = pipeline.plan(All=True)
+    [batch] = pipeline.manifest()
+
+    pipeline._step(
+        "GIVE_UP", planned["Run"], Batch=batch, Error={"Error": "Sandbox.Timedout", "Cause": "Task timed out"}
+    )
+
+    summary = pipeline._step("SUMMARISE", planned["Run"], State={})["Summary"]
+    assert summary["objectsFailed"] == 2
+    assert [failure["Key"] for failure in summary["failures"]] == keys
+    assert summary["failures"][0]["Reason"] == "its worker failed: Sandbox.Timedout: Task timed out"
+    assert len(pipeline.s3.keys(RESULT, "errors/")) == 2
+
+
+def test_giving_up_more_than_is_tolerated_ends_the_run(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}])
+    planned = pipeline.plan(All=True)
+    [batch] = pipeline.manifest()
+
+    with pytest.raises(ReplayStopped, match="more objects failed than are tolerated"):
+        pipeline._step("GIVE_UP", planned["Run"], Batch=batch, Error={"Error": "E", "Cause": "c"})
+
+
+def test_workers_without_results_fail_the_run(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}], [{"t": 2}])
+    planned = pipeline.plan(All=True)
+    pipeline._child(planned["Run"], pipeline.manifest()[0])
+
+    answer = pipeline._step("SUMMARISE", planned["Run"], State={})
+
+    assert answer["Failure"]["Cause"] == (
+        "1 of 2 objects and 0 of 1 messages failed, 1 objects were not replayed, tolerated are 0%; "
+        "workers left no results"
+    )
+
+
+def test_a_cancelled_run_s_late_workers_do_not_replace_what_a_later_run_wrote(pipeline: Any) -> None:
+    [key] = fill(pipeline, [{"t": 1}])
+    old = pipeline.plan(All=True)
+    [batch] = pipeline.manifest()
+    pipeline.name, pipeline.started = "run-2", "2026-02-01T00:00:00.001Z"
+    pipeline.function.code = lambda messages: [{"new": True}]
+    pipeline.replay(All=True)
+
+    pipeline.function.code = lambda messages: [{"old": True}]
+    pipeline._step("REPLAY", old["Run"], Batch=batch)
+
+    assert pipeline.s3.lines("out/") == [{"new": True}]
+    summary = pipeline._step("SUMMARISE", old["Run"], State={})["Summary"]
+    assert (summary["objects"], summary["objectsSuperseded"], summary["objectsFailed"]) == (1, 1, 0)
+
+
+def test_of_two_runs_that_write_at_the_same_time_the_later_one_wins(pipeline: Any) -> None:
+    [key] = fill(pipeline, [{"t": 1}])
+    old = pipeline.plan(All=True)
+    [batch] = pipeline.manifest()
+    pipeline.name, pipeline.started = "run-2", "2026-02-02T00:00:00.000Z"
+    new = pipeline.plan(All=True)
+
+    def late() -> None:
+        """The new run writes its result just after the old one has looked at what is there."""
+        pipeline.function.code = lambda messages: [{"new": True}]
+        pipeline._step("REPLAY", new["Run"], Batch=batch)
+
+    pipeline.s3.before_write.append(late)
+    pipeline.function.code = lambda messages: [{"old": True}]
+    pipeline._step("REPLAY", old["Run"], Batch=batch)
+
+    assert pipeline.s3.lines("out/") == [{"new": True}]
+
+
+def test_a_function_that_fails_on_everything_is_not_searched_for_poison_in_every_batch(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    calls = 0
+
+    def broken(messages: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        raise ImportError("no module named x")
+
+    pipeline.function.code = broken
+    pipeline.settings["Function"]["BatchSize"] = 100
+    fill(pipeline, [{"t": n} for n in range(10_000)])
+
+    answer = pipeline.replay(All=True)
+
+    assert "10,000 of 10,000 messages failed" in answer["Cause"]
+    assert calls < 300
+
+
+def test_a_large_object_becomes_a_multipart_upload(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.storage.COMPRESSION_LEVEL", 0)
+    pipeline.settings["Function"]["BatchSize"] = 10_000
+    fill(pipeline, [{"n": n, "text": "x" * 1000} for n in range(12_000)])
+
+    pipeline.replay(All=True)
+
+    assert len([call for call, _ in pipeline.s3.calls if call == "UploadPart"]) == 3
+    assert [message["n"] for message in pipeline.s3.lines("out/")] == list(range(12_000))
+    assert pipeline.s3.uploads == {}
+
+
+def test_a_failing_object_leaves_no_upload_behind(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.storage.COMPRESSION_LEVEL", 0)
+    tolerating(pipeline, 100)
+    pipeline.settings["Function"]["BatchSize"] = 1_000
+    body = b"".join(json.dumps({"n": n, "text": "x" * 1000}).encode() + b"\n" for n in range(12_000))
+    pipeline.put(pipeline.channel_key(START), raw=gzip.compress(body, 1)[:-5])
+
+    pipeline.replay(All=True)
+
+    assert "AbortMultipartUpload" in [call for call, _ in pipeline.s3.calls]
+    assert pipeline.s3.uploads == {}
+    assert pipeline.s3.keys(RESULT, "out/") == []

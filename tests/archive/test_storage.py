@@ -1,0 +1,190 @@
+"""What happens on the way to S3 and back."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from archive_replay.storage import Functions, ObjectFailure, ReplayStopped, Superseded, Throttled, connect
+
+
+def store(pipeline: Any, body: bytes) -> None:
+    pipeline.put("key", raw=body)
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_broke(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archive_replay.storage.CHUNK", 4)
+    store(pipeline, b"0123456789abcdef")
+    pipeline.s3.breaks_after += [6, 5]
+
+    assert b"".join(pipeline.storage.read("raw-bucket", "key")) == b"0123456789abcdef"
+    assert [call for call, _ in pipeline.s3.calls] == ["GetObject"] * 3
+
+
+def test_a_download_that_never_goes_on_costs_its_object(pipeline: Any) -> None:
+    store(pipeline, b"0123456789")
+    pipeline.s3.breaks_after += [0, 0, 0, 0]
+
+    with pytest.raises(ObjectFailure, match="cannot be read: ReadTimeoutError: Read timeout on endpoint URL"):
+        list(pipeline.storage.read("raw-bucket", "key"))
+    assert len(pipeline.s3.calls) == 3
+
+
+def test_an_object_that_changes_while_it_is_read_is_not_mixed(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archive_replay.storage.CHUNK", 4)
+    store(pipeline, b"0123456789abcdef")
+    pipeline.s3.breaks_after.append(6)
+    chunks = pipeline.storage.read("raw-bucket", "key")
+    assert next(chunks) == b"0123"
+
+    store(pipeline, b"something else that is as long")
+    with pytest.raises(ObjectFailure, match="cannot be read: PreconditionFailed"):
+        list(chunks)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [("SlowDown", 503, Throttled), ("NoSuchBucket", 404, ReplayStopped), ("NoSuchKey", 404, ObjectFailure)],
+)
+def test_a_read_fails_as_far_as_its_cause_reaches(
+    pipeline: Any, code: str, status: int, expected: Any
+) -> None:
+    store(pipeline, b"x")
+    pipeline.s3.fail("GetObject", code, status)
+
+    with pytest.raises(expected, match=f"{code} in GetObject"):
+        list(pipeline.storage.read("raw-bucket", "key"))
+
+
+def test_what_is_written_is_the_same_however_it_is_cut(pipeline: Any) -> None:
+    for name, pieces in (("a", [b"xyz" * 1000]), ("b", [b"xyz"] * 1000)):
+        with pipeline.storage.upload("result-bucket", name, compress=True) as upload:
+            for piece in pieces:
+                upload.write(piece)
+
+    first, second = (pipeline.s3.buckets["result-bucket"][name].body for name in ("a", "b"))
+    assert gzip.decompress(first) == gzip.decompress(second) == b"xyz" * 1000
+    assert first[4:8] == b"\0" * 4  # no time in the header
+    assert first == second
+
+
+def test_an_exception_leaves_nothing_behind(pipeline: Any) -> None:
+    def write() -> None:
+        with pipeline.storage.upload("result-bucket", "key") as upload:
+            upload.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write()
+
+    assert pipeline.s3.keys("result-bucket") == []
+
+
+def test_a_result_of_a_run_that_began_later_stays(pipeline: Any) -> None:
+    def write(started: str) -> None:
+        with pipeline.storage.upload("result-bucket", "key", started=started) as upload:
+            upload.write(started.encode())
+
+    write("2026-01-02T00:00:00.000Z")
+    with pytest.raises(Superseded, match="s3://result-bucket/key was written by a run that began later"):
+        write("2026-01-01T23:59:59.999Z")
+    write("2026-01-02T00:00:00.000Z")
+    write("2026-01-02T00:00:00.001Z")
+
+    assert pipeline.s3.buckets["result-bucket"]["key"].body == b"2026-01-02T00:00:00.001Z"
+
+
+def test_results_are_written_without_the_right_to_look_at_them(pipeline: Any) -> None:
+    pipeline.s3.denied.add(("HeadObject", ""))
+
+    with pipeline.storage.upload("result-bucket", "key", started="2026") as upload:
+        upload.write(b"x")
+
+    assert pipeline.s3.buckets["result-bucket"]["key"].body == b"x"
+
+
+def test_a_write_that_always_meets_another_is_repeated_later(pipeline: Any) -> None:
+    for _ in range(5):
+        pipeline.s3.fail("PutObject", "PreconditionFailed", 412)
+
+    def write() -> None:
+        with pipeline.storage.upload("result-bucket", "key", started="2026") as upload:
+            upload.write(b"x")
+
+    with pytest.raises(Throttled, match="s3://result-bucket/key is being written by another run"):
+        write()
+
+
+def test_parts_are_not_completed_after_a_conflict(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
+    pipeline.s3.fail("CompleteMultipartUpload", "ConditionalRequestConflict", 409)
+
+    def write() -> None:
+        with pipeline.storage.upload("result-bucket", "key", started="2026") as upload:
+            upload.write(b"x" * (6 << 20))
+
+    with pytest.raises(Throttled, match="is being written by another run"):
+        write()
+    assert pipeline.s3.uploads == {}
+    write()
+    assert len(pipeline.s3.buckets["result-bucket"]["key"].body) == 6 << 20
+
+
+@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
+@pytest.mark.parametrize(
+    ("code", "status", "expected"), [("AccessDenied", 403, ReplayStopped), ("InternalError", 500, Throttled)]
+)
+def test_a_part_that_cannot_be_written_leaves_no_upload_behind(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, operation: str, code: str, status: int, expected: Any
+) -> None:
+    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
+    pipeline.s3.fail(operation, code, status)
+
+    def write() -> None:
+        with pipeline.storage.upload("result-bucket", "key") as upload:
+            upload.write(b"x" * (12 << 20))
+
+    with pytest.raises(expected, match=f"cannot write s3://result-bucket/key: {code}"):
+        write()
+    assert pipeline.s3.uploads == {}
+
+
+def test_the_first_error_is_told_when_cleaning_up_fails_too(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
+    pipeline.s3.fail("UploadPart", "AccessDenied", 403)
+    pipeline.s3.fail("AbortMultipartUpload", "InternalError", 500)
+
+    def write() -> None:
+        with pipeline.storage.upload("result-bucket", "key") as upload:
+            upload.write(b"x" * (6 << 20))
+
+    with pytest.raises(ReplayStopped, match="AccessDenied"):
+        write()
+
+
+def test_a_connection_that_fails_is_worth_another_try(pipeline: Any) -> None:
+    failure = EndpointConnectionError(endpoint_url="https://s3")
+    pipeline.s3.faults.append(("PutObject", "", lambda: failure))
+    pipeline.function.faults.append(failure)
+
+    with pytest.raises(Throttled, match="cannot write s3://result-bucket/key: EndpointConnectionError"):
+        pipeline.storage.write_json("result-bucket", "key", {})
+    with pytest.raises(Throttled, match="cannot invoke arn:.*: EndpointConnectionError"):
+        Functions(pipeline.function, "arn:aws:lambda:eu-west-1:111122223333:function:enrich").invoke(b"[]")
+
+
+def test_the_real_clients_wait_longer_than_any_function_runs() -> None:
+    s3, functions = connect()
+
+    assert s3.meta.service_model.service_name == "s3"
+    assert functions.meta.config.read_timeout > 900
+    assert functions.meta.config.retries["mode"] == "standard"
