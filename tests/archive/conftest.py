@@ -3,6 +3,7 @@
 They stand for boto3's clients, so `storage` runs for real: only what these two do is made up.
 """
 
+# ruff: noqa: N803 - the arguments are called as boto3 calls them
 from __future__ import annotations
 
 import gzip
@@ -27,13 +28,11 @@ FUNCTION = "arn:aws:lambda:eu-west-1:111122223333:function:enrich"
 
 
 def fault(operation: str, code: str, status: int) -> ClientError:
-    return ClientError(
-        {
-            "Error": {"Code": code, "Message": f"{code} in {operation}"},
-            "ResponseMetadata": {"HTTPStatusCode": status},
-        },
-        operation,
-    )
+    response: Any = {
+        "Error": {"Code": code, "Message": f"{code} in {operation}"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(response, operation)
 
 
 class Body(io.BytesIO):
@@ -95,7 +94,7 @@ class FakeS3:
         assert operation == "list_objects_v2"
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:  # noqa: N803  # boto3's names
+    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:  # boto3's names
         objects = self._called("ListObjectsV2", Bucket, Prefix)
         keys = sorted(key for key in objects if key.startswith(Prefix))
         if not keys:
@@ -107,7 +106,7 @@ class FakeS3:
                 ]
             }
 
-    def get_object(self, *, Bucket: str, Key: str, Range: str = "", IfMatch: str = "") -> dict[str, Any]:  # noqa: N803
+    def get_object(self, *, Bucket: str, Key: str, Range: str = "", IfMatch: str = "") -> dict[str, Any]:
         objects = self._called("GetObject", Bucket, Key)
         if Key not in objects:
             raise fault("GetObject", "NoSuchKey", 404)
@@ -118,21 +117,21 @@ class FakeS3:
         breaks = self.breaks_after.pop(0) if self.breaks_after else None
         return {"ETag": found.etag, "Body": Body(found.body[start:], breaks)}
 
-    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
         objects = self._called("HeadObject", Bucket, Key)
         if Key not in objects:
             raise fault("HeadObject", "404", 404)
         return {"ETag": objects[Key].etag, "Metadata": objects[Key].metadata}
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, **options: Any) -> dict[str, Any]:  # noqa: N803
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, **options: Any) -> dict[str, Any]:
         self._write("PutObject", Bucket, Key, Body, options)
         return {}
 
-    def delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+    def delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
         self._called("DeleteObject", Bucket, Key).pop(Key, None)
         return {}
 
-    def create_multipart_upload(self, *, Bucket: str, Key: str, **options: Any) -> dict[str, Any]:  # noqa: N803
+    def create_multipart_upload(self, *, Bucket: str, Key: str, **options: Any) -> dict[str, Any]:
         self._called("CreateMultipartUpload", Bucket, Key)
         upload = f"upload-{len(self.calls)}"
         self.uploads[upload] = {}
@@ -163,7 +162,7 @@ class FakeS3:
         del self.uploads[UploadId]
         return {}
 
-    def abort_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str) -> dict[str, Any]:  # noqa: N803
+    def abort_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str) -> dict[str, Any]:
         self._called("AbortMultipartUpload", Bucket, Key)
         del self.uploads[UploadId]
         return {}
@@ -208,7 +207,7 @@ class FakeLambda:
         """Makes the next call fail."""
         self.faults.append(fault("Invoke", code, status))
 
-    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
+    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:
         assert FunctionName == FUNCTION
         assert len(Payload) <= 6_291_556
         if self.faults:
@@ -217,7 +216,7 @@ class FakeLambda:
         self.events.append(event)
         try:
             answer = self.code(event)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as Lambda does
             values = {"errorType": type(error).__name__, "errorMessage": str(error), "stackTrace": []}
             return {"FunctionError": "Unhandled", "Payload": Body(json.dumps(values).encode())}
         payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -304,7 +303,7 @@ class Pipeline:
         for batch in self.manifest() if planned["Run"]["Plan"]["Objects"] else ():
             try:
                 self._child(planned["Run"], batch)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as Step Functions does
                 state["Error"] = {"Error": "States.ExceedToleratedFailureThreshold", "Cause": str(error)}
                 break
         answer = self._step("SUMMARISE", planned["Run"], State=state)

@@ -14,9 +14,7 @@ from archive_replay.layouts import ArchiveLayout, FirehoseLayout, IotAnalyticsLa
 BUFFER = timedelta(minutes=15)
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
-moments = st.datetimes(datetime(2019, 1, 1), datetime(2026, 1, 1), timezones=st.just(UTC)).map(
-    lambda moment: moment.replace(microsecond=0)
-)
+moments = st.integers(1_550_000_000, 1_780_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 
 
 def layout_of(kind: str) -> ArchiveLayout:

@@ -411,7 +411,7 @@ def test_workers_without_results_fail_the_run(pipeline: Any) -> None:
 
 
 def test_a_cancelled_run_s_late_workers_do_not_replace_what_a_later_run_wrote(pipeline: Any) -> None:
-    [key] = fill(pipeline, [{"t": 1}])
+    fill(pipeline, [{"t": 1}])
     old = pipeline.plan(All=True)
     [batch] = pipeline.manifest()
     pipeline.name, pipeline.started = "run-2", "2026-02-01T00:00:00.001Z"
@@ -427,7 +427,7 @@ def test_a_cancelled_run_s_late_workers_do_not_replace_what_a_later_run_wrote(pi
 
 
 def test_of_two_runs_that_write_at_the_same_time_the_later_one_wins(pipeline: Any) -> None:
-    [key] = fill(pipeline, [{"t": 1}])
+    fill(pipeline, [{"t": 1}])
     old = pipeline.plan(All=True)
     [batch] = pipeline.manifest()
     pipeline.name, pipeline.started = "run-2", "2026-02-02T00:00:00.000Z"

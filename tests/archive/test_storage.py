@@ -178,7 +178,7 @@ def test_a_connection_that_fails_is_worth_another_try(pipeline: Any) -> None:
 
     with pytest.raises(Throttled, match="cannot write s3://result-bucket/key: EndpointConnectionError"):
         pipeline.storage.write_json("result-bucket", "key", {})
-    with pytest.raises(Throttled, match="cannot invoke arn:.*: EndpointConnectionError"):
+    with pytest.raises(Throttled, match=r"cannot invoke arn:.*: EndpointConnectionError"):
         Functions(pipeline.function, "arn:aws:lambda:eu-west-1:111122223333:function:enrich").invoke(b"[]")
 
 
@@ -186,5 +186,6 @@ def test_the_real_clients_wait_longer_than_any_function_runs() -> None:
     s3, functions = connect()
 
     assert s3.meta.service_model.service_name == "s3"
-    assert functions.meta.config.read_timeout > 900
-    assert functions.meta.config.retries["mode"] == "standard"
+    config: Any = functions.meta.config
+    assert config.read_timeout > 900
+    assert config.retries["mode"] == "standard"
