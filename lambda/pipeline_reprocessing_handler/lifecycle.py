@@ -18,7 +18,7 @@ from crhelper import FAILED, SUCCESS, CfnResource
 from .answer import COPIED, Answer, letter, post
 from .aws import Aws
 from .ledger import Ledger
-from .redaction import redacted, without
+from .redaction import own_credentials, redacted, without
 from .reprocess import Settled, Waiting
 from .request import (
     ARRIVED_AT,
@@ -62,7 +62,8 @@ class Lifecycle(CfnResource):
         Raises:
             NotDelivered: The answer could not be sent.
         """
-        with redacted(secrets_of(event)):
+        self._secrets = secrets_of(event) | own_credentials()
+        with redacted(self._secrets):
             if not event.get("ResponseURL"):
                 log.error("an event without ResponseURL cannot be answered")
                 return
@@ -106,11 +107,10 @@ class Lifecycle(CfnResource):
             log.exception("the request failed")
             self.Status, self.Reason = FAILED, f"{type(error).__name__}: {error}"
         else:
+            self._carried_on = isinstance(outcome, Waiting)
             if isinstance(outcome, Settled):
                 self.PhysicalResourceId = outcome.physical_id or self.PhysicalResourceId
                 self.Data = dict(outcome.data)
-            else:
-                self._carried_on = True
 
     def _polling_init(self, event: Mapping[str, Any]) -> None:
         # Hole 2: no EventBridge rule; whoever returned `Waiting` has handed the event to the next invocation.
@@ -126,7 +126,7 @@ class Lifecycle(CfnResource):
         answer = Answer(
             succeeded=self.Status == SUCCESS,
             # everybody who may look at the stack reads it, and an exception may quote anything
-            reason=without(secrets_of(self._event), str(self.Reason)),
+            reason=without(self._secrets, str(self.Reason)),
             physical_id=str(self.PhysicalResourceId),
             data=self.Data,
             no_echo=bool(self.NoEcho),
