@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_reprocessing_handler.redaction import redacted, without
+from pipeline_reprocessing_handler.redaction import own_credentials, redacted, without
 
 if TYPE_CHECKING:
     Written = io.StringIO
@@ -103,3 +103,17 @@ def test_a_text_without_secrets_is_itself() -> None:
 
 def test_the_longer_of_two_secrets_goes_first() -> None:
     assert without(frozenset({"abc", "abcdef", "f"}), "abcdefg abc f") == "[secret]g [secret] [secret]"
+
+
+def test_the_functions_own_credentials_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "k" * 40)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "t" * 400)
+
+    assert own_credentials() == {"k" * 40, "t" * 400}
+
+
+def test_a_stand_in_for_credentials_is_a_word_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+
+    assert own_credentials() == frozenset()
