@@ -21,7 +21,7 @@ from typing import Any
 
 from . import stack
 from .aws import READ_TIMEOUT, Aws
-from .faults import Conflict, Denied, Fault, Missing, Throttled, Unclear, Unreachable
+from .faults import Conflict, Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
 from .ledger import REMOVALS, Ledger
 from .pipelines import Pipeline, State, open_pipeline
 from .request import (
@@ -113,6 +113,12 @@ class Reprocessing:
         Raises:
             Failure: The run cannot be started, or is not wanted any more.
         """
+        try:
+            return self._begin()
+        except Fault as fault:
+            raise self._failure(str(fault)) from fault
+
+    def _begin(self) -> Settled | Waiting:
         request = self._request
         stack_status = stack.status_of(self._aws, request.stack_id)
         if request.type is RequestType.UPDATE:
@@ -358,10 +364,12 @@ class Reprocessing:
                 self._end(self._pipeline, run_id, "the resource was removed")
             else:
                 self._end_left_behind()
-        except (Denied, Missing, Unreachable) as fault:
+        except (Denied, Missing, Refused, Unreachable) as fault:
             # A Delete that can never succeed (IoT Analytics was shut down) would be worse than a run that ends by
             # itself.
             log.warning("runs that still go on are left alone: %s", fault)
+        except Fault as fault:
+            raise self._failure(f"whether a run still goes on is not known: {fault}") from fault
         return Settled(request.physical_id, {})
 
     def _end_left_behind(self) -> None:
