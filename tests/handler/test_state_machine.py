@@ -1,0 +1,403 @@
+"""Step Functions: what is sent, how executions are named, and where each state of one leads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline_reprocessing_handler.faults import Denied, Fault, Throttled, Unclear
+from pipeline_reprocessing_handler.pipelines import State, Status, open_pipeline
+from pipeline_reprocessing_handler.pipelines.state_machine import (
+    MAX_INPUT,
+    StateMachinePipeline,
+    execution_input,
+    execution_name,
+)
+from pipeline_reprocessing_handler.request import Failure, Kind, Messages, Request, Target
+
+if TYPE_CHECKING:
+    from botocore.stub import Stubber
+    from tests.handler.conftest import FakeClock
+
+    from pipeline_reprocessing_handler.aws import Aws
+
+MACHINE = "arn:aws:states:eu-west-1:123456789012:stateMachine:Replay-1"
+STACK_ID = "arn:aws:cloudformation:eu-west-1:123456789012:stack/weather/5f2a7c10-0000-11ef-8000-0a1b2c3d4e5f"
+TARGET = Target(Kind.STATE_MACHINE, "Replay-1", arn=MACHINE)
+EXECUTION = "arn:aws:states:eu-west-1:123456789012:execution:Replay-1:Backfill-1"
+STARTED = {"executionArn": EXECUTION, "startDate": datetime(2025, 1, 31, tzinfo=UTC)}
+NAMES = re.compile(r"[0-9A-Za-z_-]{1,80}")
+
+
+@pytest.fixture
+def request_(request_of: Callable[..., Request], properties: dict[str, Any]) -> Request:
+    properties["Pipeline"] = {"Kind": "STATE_MACHINE", "Arn": MACHINE}
+    return request_of("Create", properties)
+
+
+@pytest.fixture
+def states(stub: Callable[[str], Stubber]) -> Stubber:
+    return stub("stepfunctions")
+
+
+@pytest.fixture
+def replay(real_aws: Aws, states: Stubber) -> StateMachinePipeline:
+    return StateMachinePipeline(TARGET, real_aws)
+
+
+def execution(status: str, **fields: str) -> dict[str, Any]:
+    return {
+        **STARTED,
+        "stateMachineArn": MACHINE,
+        "status": status,
+        **fields,
+    }
+
+
+def test_a_target_of_this_kind_opens_this_pipeline(real_aws: Aws) -> None:
+    assert isinstance(open_pipeline(TARGET, real_aws), StateMachinePipeline)
+
+
+# -- start --------------------------------------------------------------------------------------------------
+
+
+def test_a_start_sends_name_and_input(
+    replay: StateMachinePipeline, states: Stubber, request_: Request
+) -> None:
+    name = execution_name(request_)
+    states.add_response(
+        "start_execution",
+        STARTED,
+        {"stateMachineArn": MACHINE, "name": name, "input": execution_input(request_)},
+    )
+
+    assert replay.start(request_) == name
+
+
+def test_an_execution_that_was_started_before_is_the_run(
+    replay: StateMachinePipeline, states: Stubber, request_: Request
+) -> None:
+    states.add_client_error("start_execution", "ExecutionAlreadyExists", "it is there", 400)
+
+    assert replay.start(request_) == execution_name(request_)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "StateMachineDoesNotExist",
+            "state machine 'Replay-1' does not exist: "
+            "stepfunctions:start_execution: StateMachineDoesNotExist: the words of AWS",
+        ),
+        (
+            "StateMachineDeleting",
+            "state machine 'Replay-1' cannot be started: "
+            "stepfunctions:start_execution: StateMachineDeleting: the words of AWS",
+        ),
+        (
+            "InvalidExecutionInput",
+            "state machine 'Replay-1' cannot be started: "
+            "stepfunctions:start_execution: InvalidExecutionInput: the words of AWS",
+        ),
+        (
+            "ValidationException",
+            "state machine 'Replay-1' cannot be started: "
+            "stepfunctions:start_execution: ValidationException: the words of AWS",
+        ),
+    ],
+)
+def test_a_machine_that_cannot_be_started_fails_with_a_reason(
+    replay: StateMachinePipeline, states: Stubber, request_: Request, code: str, message: str
+) -> None:
+    states.add_client_error("start_execution", code, "the words of AWS", 400)
+
+    with pytest.raises(Failure) as failure:
+        replay.start(request_)
+
+    assert str(failure.value) == message
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("ThrottlingException", 400),
+        ("ExecutionLimitExceeded", 400),
+        ("ServiceUnavailable", 503),
+        ("Oops", 500),
+    ],
+)
+def test_a_start_may_be_sent_again_because_its_name_makes_it_one(
+    replay: StateMachinePipeline, states: Stubber, request_: Request, code: str, status: int
+) -> None:
+    states.add_client_error("start_execution", code, "later", status)
+    states.add_response("start_execution", STARTED)
+
+    assert replay.start(request_) == execution_name(request_)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "fault"),
+    [("AccessDeniedException", 400, Denied), ("ThrottlingException", 400, Throttled), ("Oops", 500, Unclear)],
+)
+def test_what_goes_on_going_wrong_is_told(
+    replay: StateMachinePipeline,
+    states: Stubber,
+    request_: Request,
+    code: str,
+    status: int,
+    fault: type[Fault],
+) -> None:
+    for _ in range(1 if fault is Denied else 5):
+        states.add_client_error("start_execution", code, "no", status)
+
+    with pytest.raises(fault):
+        replay.start(request_)
+
+
+# -- the execution's name -----------------------------------------------------------------------------------
+
+
+def test_a_repeated_request_has_the_same_name(event_of: Callable[..., dict[str, Any]]) -> None:
+    event = event_of(RequestId="5f2a-10")
+    now = datetime(2025, 1, 31, tzinfo=UTC)
+
+    names = {execution_name(Request.parse(event, now=now)) for _ in range(2)}
+
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize("field", ["RequestId", "StackId", "LogicalResourceId"])
+def test_another_request_has_another_name(request_of: Callable[..., Request], field: str) -> None:
+    same = {"RequestId": "5f2a-10", "StackId": STACK_ID, "LogicalResourceId": "Backfill"}
+
+    assert execution_name(request_of(**same)) != execution_name(request_of(**{**same, field: "other"}))
+
+
+@given(st.from_regex(r"[A-Za-z0-9]{1,255}", fullmatch=True), st.uuids())
+def test_a_name_is_one_that_step_functions_takes(logical_id: str, request_id: object) -> None:
+    event = {
+        "RequestType": "Delete",
+        "StackId": STACK_ID,
+        "RequestId": str(request_id),
+        "LogicalResourceId": logical_id,
+        "ResourceProperties": {
+            "Pipeline": {"Kind": "STATE_MACHINE", "Arn": MACHINE},
+            "Messages": {"All": "true"},
+            "Trigger": "a",
+        },
+    }
+
+    name = execution_name(Request.parse(event, now=datetime(2025, 1, 31, tzinfo=UTC)))
+
+    assert NAMES.fullmatch(name)
+    assert name.startswith(logical_id[:47])
+
+
+# -- the execution's input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("messages", "resolved"),
+    [
+        ({"All": "true"}, {"All": True}),
+        ({"StartTime": "2025-01-01T01:00:00+01:00"}, {"StartTime": "2025-01-01T00:00:00Z"}),
+        (
+            {"StartTime": "2025-01-01T00:00:00Z", "EndTime": "2025-01-31T00:00:00Z"},
+            {"StartTime": "2025-01-01T00:00:00Z", "EndTime": "2025-01-31T00:00:00Z"},
+        ),
+        (
+            {"LastSeconds": "86400"},
+            {"StartTime": "2025-01-30T12:00:00Z", "EndTime": "2025-01-31T12:00:00Z"},
+        ),
+        ({"S3Paths": ["a b/c", "d"]}, {"S3Paths": ["a b/c", "d"]}),
+    ],
+)
+def test_the_input_is_the_documented_one(
+    request_of: Callable[..., Request],
+    properties: dict[str, Any],
+    messages: dict[str, Any],
+    resolved: dict[str, Any],
+) -> None:
+    properties["Messages"] = messages
+
+    document = json.loads(execution_input(request_of("Create", properties)))
+
+    assert document == {
+        "messages": resolved,
+        "trigger": "a" * 64,
+        "resource": {
+            "stackId": STACK_ID,
+            "logicalResourceId": "Backfill",
+            "requestId": "request-1",
+        },
+    }
+    assert Messages.parse(document["messages"]).properties() == resolved
+
+
+def test_a_hundred_long_paths_fit_the_input(
+    request_of: Callable[..., Request], properties: dict[str, Any]
+) -> None:
+    properties["Messages"] = {"S3Paths": ["k" * 1024] * 100}
+
+    assert len(execution_input(request_of("Create", properties))) <= MAX_INPUT
+
+
+def test_an_input_that_step_functions_would_refuse_is_refused_here(
+    request_of: Callable[..., Request], properties: dict[str, Any]
+) -> None:
+    properties["Messages"] = {"S3Paths": ["\u3000" * 1024] * 100}  # a space of six bytes in JSON
+    request = request_of("Create", properties)
+
+    with pytest.raises(
+        Failure,
+        match=r"^the execution's input must be at most 262144 bytes, got 61\d{4}; select fewer S3 paths$",
+    ):
+        execution_input(request)
+
+
+def test_an_input_is_measured_to_the_byte(
+    request_of: Callable[..., Request], properties: dict[str, Any]
+) -> None:
+    def input_with(trigger: str) -> str:
+        return execution_input(request_of("Create", {**properties, "Trigger": trigger}, RequestId="5f2a"))
+
+    room = MAX_INPUT - len(input_with("x")) + 1
+
+    assert len(input_with("x" * room).encode()) == MAX_INPUT
+    with pytest.raises(Failure, match="must be at most 262144 bytes, got 262145"):
+        input_with("x" * (room + 1))
+
+
+# -- status -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("described", "status"),
+    [
+        (execution("RUNNING"), Status(State.RUNNING)),
+        (execution("PENDING_REDRIVE"), Status(State.RUNNING)),
+        (execution("SUCCEEDED", output="{}"), Status(State.SUCCEEDED)),
+        (
+            execution("FAILED", error="States.TaskFailed", cause="no such table"),
+            Status(State.FAILED, "States.TaskFailed: no such table"),
+        ),
+        (execution("FAILED", error="States.Runtime"), Status(State.FAILED, "States.Runtime")),
+        (execution("FAILED", cause="no such table"), Status(State.FAILED, "no such table")),
+        (execution("FAILED"), Status(State.FAILED)),
+        (execution("TIMED_OUT"), Status(State.FAILED, "TIMED_OUT")),
+        (
+            execution("TIMED_OUT", error="States.Timeout", cause="an hour"),
+            Status(State.FAILED, "TIMED_OUT: States.Timeout: an hour"),
+        ),
+        (
+            execution("ABORTED", error="Superseded", cause="by a new deploy"),
+            Status(State.CANCELLED, "Superseded: by a new deploy"),
+        ),
+        (execution("PAUSED"), Status(State.UNKNOWN)),
+    ],
+)
+def test_a_run_stands_where_its_execution_does(
+    replay: StateMachinePipeline, states: Stubber, described: dict[str, Any], status: Status
+) -> None:
+    states.add_response("describe_execution", described, {"executionArn": EXECUTION})
+
+    assert replay.status("Backfill-1") == status
+
+
+def test_every_state_of_an_execution_is_known(real_aws: Aws) -> None:
+    model = real_aws._client("stepfunctions", None).meta.service_model
+    known = {"RUNNING", "PENDING_REDRIVE", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
+
+    assert set(model.shape_for("ExecutionStatus").enum) == known
+
+
+def test_an_execution_that_does_not_exist_is_unknown(replay: StateMachinePipeline, states: Stubber) -> None:
+    states.add_client_error("describe_execution", "ExecutionDoesNotExist", "no such execution", 400)
+
+    assert replay.status("Backfill-1") == Status(State.UNKNOWN)
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_an_execution_is_in_the_partition_of_its_machine(
+    real_aws: Aws, states: Stubber, partition: str
+) -> None:
+    target = Target(Kind.STATE_MACHINE, "Replay-1", arn=MACHINE.replace("aws", partition, 1))
+    expected = {"executionArn": EXECUTION.replace("aws", partition, 1)}
+    states.add_response("describe_execution", execution("RUNNING"), expected)
+
+    assert StateMachinePipeline(target, real_aws).status("Backfill-1").state is State.RUNNING
+
+
+def test_a_machine_may_be_called_as_its_arn_is_written(real_aws: Aws, states: Stubber) -> None:
+    target = Target(Kind.STATE_MACHINE, "stateMachine", arn=MACHINE.replace("Replay-1", "stateMachine"))
+    states.add_response(
+        "describe_execution",
+        execution("RUNNING"),
+        {"executionArn": EXECUTION.replace("Replay-1", "stateMachine")},
+    )
+
+    assert StateMachinePipeline(target, real_aws).status("Backfill-1").state is State.RUNNING
+
+
+# -- find and cancel ----------------------------------------------------------------------------------------
+
+
+def test_what_a_request_has_started_is_found_by_its_name(
+    replay: StateMachinePipeline, states: Stubber, request_: Request
+) -> None:
+    name = execution_name(request_)
+    states.add_response(
+        "describe_execution",
+        execution("SUCCEEDED"),
+        {"executionArn": EXECUTION.replace("Backfill-1", name)},
+    )
+
+    assert replay.bookmark() == ""
+    assert replay.find(request_, replay.bookmark()) == name
+
+
+def test_what_a_request_has_not_started_is_not_found(
+    replay: StateMachinePipeline, states: Stubber, request_: Request
+) -> None:
+    states.add_client_error("describe_execution", "ExecutionDoesNotExist", "no such execution", 400)
+
+    assert replay.find(request_, "") is None
+
+
+def test_a_run_is_cancelled_with_its_cause(replay: StateMachinePipeline, states: Stubber) -> None:
+    states.add_response(
+        "stop_execution",
+        {"stopDate": datetime(2025, 1, 31, tzinfo=UTC)},
+        {"executionArn": EXECUTION, "error": "Superseded", "cause": "by a new deploy"},
+    )
+
+    replay.cancel("Backfill-1", "by a new deploy")
+
+
+@pytest.mark.parametrize("code", ["ExecutionDoesNotExist", "ValidationException"])
+def test_a_run_that_has_ended_is_left_as_it_is(
+    replay: StateMachinePipeline, states: Stubber, code: str
+) -> None:
+    states.add_client_error("stop_execution", code, "too late", 400)
+
+    replay.cancel("Backfill-1", "by a new deploy")
+
+
+def test_a_cancel_that_iam_refuses_is_told(
+    replay: StateMachinePipeline, states: Stubber, real_aws: Aws
+) -> None:
+    clock: FakeClock | Any = real_aws.clock
+    states.add_client_error("stop_execution", "AccessDeniedException", "no", 400)
+
+    with pytest.raises(Denied, match="stepfunctions:stop_execution: AccessDeniedException: no"):
+        replay.cancel("Backfill-1", "by a new deploy")
+
+    assert clock.slept == []
