@@ -123,11 +123,12 @@ class ReprocessablePipeline:
 
         Source: API `StartExecution`: names are unique, and executions can be stopped, for STANDARD only.
         """
-        if _is_express(state_machine):
+        if not hasattr(state_machine, "state_machine_arn"):
             raise Failure(
-                f"'state_machine' must be of type STANDARD, got the EXPRESS one '{state_machine.node.path}'; EXPRESS "
-                "executions can be started twice, and neither be found again nor stopped"
+                f"'state_machine' must be an IStateMachine, got {shown(state_machine)}; "
+                "use StateMachine.from_state_machine_arn()"
             )
+        _refuse_express(state_machine)
         arn = state_machine.state_machine_arn
         if not Token.is_unresolved(arn):
             state_machine_name("state_machine", arn)
@@ -164,6 +165,7 @@ class _StateMachinePipeline(ReprocessablePipeline):
 
     def bind(self, scope: Construct) -> PipelineBinding:
         arn = self.machine.state_machine_arn
+        _refuse_express(self.machine)
         executions = _executions(Stack.of(scope), self.machine)
         acknowledge_wildcard(
             scope,
@@ -203,11 +205,16 @@ def _executions(stack: Stack, machine: IStateMachine) -> str:
     )
 
 
-def _is_express(state_machine: IStateMachine) -> bool:
+def _refuse_express(state_machine: IStateMachine) -> None:
     resource = state_machine.node.default_child
-    if isinstance(resource, CfnStateMachine):
-        return resource.state_machine_type == StateMachineType.EXPRESS.value
-    return False
+    if (
+        isinstance(resource, CfnStateMachine)
+        and resource.state_machine_type == StateMachineType.EXPRESS.value
+    ):
+        raise Failure(
+            f"'state_machine' must be of type STANDARD, got the EXPRESS one '{state_machine.node.path}'; EXPRESS "
+            "executions can be started twice, and neither be found again nor stopped"
+        )
 
 
 def _check_name(argument: str, value: str) -> str:

@@ -18,7 +18,7 @@ from aws_cdk import (
     Stack,
     Token,
 )
-from aws_cdk.aws_iam import IPrincipal, Policy, Role
+from aws_cdk.aws_iam import IGrantable, IPrincipal, Policy, Role
 from aws_cdk.aws_lambda import Function
 from aws_cdk.aws_logs import LogGroup
 from constructs import Construct, Dependable, IConstruct, IDependable
@@ -37,6 +37,7 @@ _ID_LENGTH = 255
 """CloudFormation's limit for logical ids."""
 
 
+@jsii.implements(IGrantable)
 class PipelineReprocessing(Construct):
     """Brings a pipeline's stored data up to date when a deploy changes how the pipeline works.
 
@@ -209,7 +210,7 @@ class PipelineReprocessing(Construct):
             self._check_watchable(f"rerun_on[{index}]", construct)
 
     def _check_watchable(self, argument: str, construct: IConstruct) -> None:
-        if not Construct.is_construct(construct):
+        if not hasattr(construct, "node"):
             raise Failure(f"'{argument}' must be a construct, got {shown(construct)}")
         path = construct.node.path
         if construct in self.node.scopes:

@@ -1,0 +1,148 @@
+"""PipelineReprocessing says at synth what is wrong with an argument, and what to do about it."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aws_cdk import App, Duration, Stack, Token
+from aws_cdk.assertions import Template
+from aws_cdk.aws_iam import Role, ServicePrincipal
+from aws_cdk.aws_lambda import Code, Function, Runtime
+from constructs import Construct
+
+from pipeline_reprocessing import (
+    MessageSelection,
+    OnRemoval,
+    OnRollback,
+    PipelineReprocessing,
+    ReprocessablePipeline,
+    Wait,
+)
+
+PIPELINE = ReprocessablePipeline.iot_analytics_named("telemetry")
+
+
+@pytest.fixture
+def stack() -> Stack:
+    return Stack(App(), "Telemetry")
+
+
+def reprocessing(stack: Stack, **arguments: Any) -> PipelineReprocessing:
+    required: dict[str, Any] = {"pipeline": PIPELINE, "messages": MessageSelection.all()}
+    return PipelineReprocessing(stack, "Backfill", **(required | arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"pipeline": "telemetry"}, "'pipeline' must be a ReprocessablePipeline, got 'telemetry'"),
+        ({"messages": "all"}, "'messages' must be a MessageSelection, got 'all'"),
+        ({"messages": None}, "'messages' must be a MessageSelection, got NoneType None"),
+        ({"wait": 50}, "'wait' must be a Wait, got int 50"),
+        (
+            {"version": 2},
+            "'version' must be a text known at synth, got int 2; it is part of a hash made there",
+        ),
+        (
+            {"version": Token.as_string({"Ref": "Version"})},
+            "'version' must be a text known at synth, got a token; it is part of a hash made there",
+        ),
+        ({"rerun_on": ["function"]}, "'rerun_on[0]' must be a construct, got 'function'"),
+        ({"on_rollback": "NEVER"}, "'on_rollback' must be one of KEEP, REPROCESS, got 'NEVER'"),
+        ({"on_removal": "NEVER"}, "'on_removal' must be one of CANCEL, LEAVE, got 'NEVER'"),
+        (
+            {
+                "messages": MessageSelection.time_range(Token.as_string({"Ref": "Start"})),
+                "wait": Wait.for_completion(timeout=Duration.hours(2)),
+            },
+            "'messages' must be known at synth for a 'timeout' above 55 minutes, got a token; a WaitCondition waits "
+            "once for each selection",
+        ),
+    ],
+)
+def test_an_impossible_argument_is_refused(stack: Stack, arguments: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        reprocessing(stack, **arguments)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda stack: Function.from_function_name(stack, "Elsewhere", "elsewhere"),
+        lambda stack: Role(stack, "Elsewhere", assumed_by=ServicePrincipal("lambda.amazonaws.com")),
+        lambda stack: Construct(stack, "Elsewhere"),
+    ],
+    ids=["imported", "role", "empty"],
+)
+def test_what_this_app_cannot_watch_is_refused(stack: Stack, make: Callable[[Stack], Construct]) -> None:
+    error = (
+        "'rerun_on[0]' has nothing whose change this app could see, got 'Telemetry/Elsewhere'; "
+        "put what changes into 'version'"
+    )
+
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        reprocessing(stack, rerun_on=[make(stack)])
+
+
+def test_the_stack_itself_cannot_be_watched(stack: Stack) -> None:
+    error = (
+        "'rerun_on[0]' must not contain this construct, got 'Telemetry'; name the parts that decide the data"
+    )
+
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        reprocessing(stack, rerun_on=[stack])
+
+
+def test_choices_may_be_written_as_texts(stack: Stack) -> None:
+    reprocessing(stack, on_rollback="REPROCESS", on_removal="LEAVE")
+
+    Template.from_stack(stack).has_resource_properties(
+        "Custom::PipelineReprocessing", {"OnRollback": "REPROCESS", "OnRemoval": "LEAVE"}
+    )
+
+
+def test_choices_are_those_of_the_handler() -> None:
+    assert list(OnRollback) == ["KEEP", "REPROCESS"]
+    assert list(OnRemoval) == ["CANCEL", "LEAVE"]
+
+
+def test_what_was_made_is_exposed(stack: Stack) -> None:
+    construct = reprocessing(stack)
+
+    assert isinstance(construct.handler, Function)
+    assert construct.handler.role is construct.role
+    assert construct.handler.log_group is construct.log_group
+    assert construct.resource.node.path == "Telemetry/Backfill/Resource"
+    assert construct.policy.node.path == "Telemetry/Backfill/Policy"
+    assert construct.wait_condition is None
+    assert construct.grant_principal is construct.role.grant_principal
+
+
+def test_a_stack_has_one_handler_however_many_constructs(stack: Stack) -> None:
+    one, two = (
+        PipelineReprocessing(stack, name, pipeline=PIPELINE, messages=MessageSelection.all())
+        for name in ("One", "Two")
+    )
+
+    assert one.handler is two.handler
+
+
+def test_arguments_have_names(stack: Stack) -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        PipelineReprocessing(stack, "Backfill", PIPELINE, MessageSelection.all())  # type: ignore[call-arg]  # on purpose
+
+
+def test_the_choice_of_messages_has_no_default(stack: Stack) -> None:
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'messages'"):
+        PipelineReprocessing(stack, "Backfill", pipeline=PIPELINE)  # type: ignore[call-arg]  # on purpose
+
+
+def test_a_function_can_be_granted_something(stack: Stack) -> None:
+    used = Function(
+        stack, "F", code=Code.from_inline("one"), handler="index.handler", runtime=Runtime.PYTHON_3_13
+    )
+
+    grant = used.grant_invoke(reprocessing(stack))
+
+    assert grant.success
