@@ -1,0 +1,235 @@
+"""The way of one event through the function, and how waiting is handed over."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import crhelper
+import pytest
+
+from pipeline_reprocessing_handler import index
+from pipeline_reprocessing_handler.faults import Denied
+from pipeline_reprocessing_handler.index import Handler
+from pipeline_reprocessing_handler.request import ARRIVED_AT
+
+if TYPE_CHECKING:
+    from tests.handler.conftest import FakeAws, FakeContext
+
+    Event = Callable[..., dict[str, Any]]
+
+GROUP = "handler-logs"
+MACHINE = "arn:aws:states:eu-west-1:123456789012:stateMachine:Replay-1"
+SIGNAL_URL = "https://signals.example/wait?Signature=77aa"
+
+
+@pytest.fixture
+def handler(aws: FakeAws) -> Handler:
+    """Its pipeline is a state machine whose executions succeed at the second look."""
+    aws.scripts = {
+        "start_execution": [{"executionArn": "arn"}],
+        "describe_execution": [{"status": "RUNNING"}, {"status": "SUCCEEDED"}],
+        "stop_execution": [{}],
+    }
+    return Handler(aws, GROUP)
+
+
+@pytest.fixture
+def machine(properties: dict[str, Any]) -> dict[str, Any]:
+    properties["Pipeline"] = {"Kind": "STATE_MACHINE", "Arn": MACHINE}
+    return properties
+
+
+def answers_of(aws: FakeAws) -> list[dict[str, Any]]:
+    return [json.loads(body) for _, body in aws.answers]
+
+
+def handed_over(aws: FakeAws) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(aws.invocations[-1]["Payload"])
+    return event
+
+
+def test_the_waiting_is_handed_to_the_function_itself(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    event = event_of("Create", machine)
+
+    handler(event, context)
+
+    (invocation,) = aws.invocations
+    assert (invocation["FunctionName"], invocation["InvocationType"]) == ("handler", "Event")
+    continuation = handed_over(aws)
+    waiting = continuation.pop("CrHelperData")
+    assert continuation == {**event, "CrHelperPoll": True}
+    assert waiting["run_id"].startswith("Backfill-")
+    assert aws.answers == []
+
+
+@pytest.mark.parametrize("type_", ["Create", "Update"])
+def test_a_continuation_waits_and_answers(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any], type_: str
+) -> None:
+    handler(event_of(type_, machine), context)
+    run_id = handed_over(aws)["CrHelperData"]["run_id"]
+    handler(handed_over(aws), context)
+
+    (answer,) = answers_of(aws)
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", f"Replay-1/{run_id}")
+    assert answer["Data"]["Status"] == "SUCCEEDED"
+    assert len(aws.invocations) == 1
+
+
+@pytest.mark.parametrize(("remaining", "waits"), [(900_000, 870), (60_000, 45), (100_000, 75)])
+def test_a_continuation_hands_over_before_its_time_is_up(
+    handler: Handler,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    machine: dict[str, Any],
+    remaining: int,
+    waits: int,
+) -> None:
+    aws.scripts["describe_execution"] = [{"status": "RUNNING"}]
+    handler(event_of("Create", machine), context)
+    before = aws.time.now()
+    context.remaining = remaining
+
+    handler(handed_over(aws), context)
+
+    assert abs((aws.time.now() - before).total_seconds() - waits) < 0.1
+    assert len(aws.invocations) == 2
+    assert aws.answers == []
+
+
+def test_a_chain_of_continuations_carries_the_time_of_its_request(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    aws.scripts["describe_execution"] = [{"status": "RUNNING"}]
+    arrived = aws.time.now().timestamp()
+
+    handler(event_of("Create", machine), context)
+    for _ in range(2):
+        handler(handed_over(aws), context)
+
+    assert handed_over(aws)[ARRIVED_AT] == arrived
+    assert handed_over(aws)["CrHelperData"]["started_at"] == arrived
+
+
+def test_a_chain_ends_at_its_deadline(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    aws.scripts["describe_execution"] = [{"status": "RUNNING"}]
+    aws.scripts["stop_execution"] = [lambda _: aws.scripts.update(describe_execution=[{"status": "ABORTED"}])]
+    handler(event_of("Create", machine), context)
+
+    while not aws.answers:
+        handler(handed_over(aws), context)
+
+    (answer,) = answers_of(aws)
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"].endswith(": not finished within 50 minutes, and cancelled")
+    assert len(aws.invocations) == 4
+
+
+def test_where_nobody_can_wait_the_run_is_ended(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    aws.scripts["invoke"] = [Denied("lambda:invoke: AccessDeniedException: no")]
+
+    handler(event_of("Create", machine), context)
+
+    (answer,) = answers_of(aws)
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"].startswith("pipeline 'Replay-1', run 'Backfill-")
+    assert answer["Reason"].endswith(": nobody can wait for it: lambda:invoke: AccessDeniedException: no")
+    assert answer["PhysicalResourceId"].startswith("Replay-1/Backfill-")
+    assert "stop_execution" in aws.operations()
+
+
+def test_a_long_wait_is_answered_at_once_and_signalled_at_its_end(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    machine["Wait"] = {"TimeoutSeconds": "36000", "SignalUrl": SIGNAL_URL}
+
+    handler(event_of("Create", machine), context)
+    handler(handed_over(aws), context)
+
+    first, second = answers_of(aws)
+    assert (first["Status"], first["Data"]["Status"]) == ("SUCCESS", "RUNNING")
+    assert aws.answers[1][0] == SIGNAL_URL
+    assert second == {
+        "Status": "SUCCESS",
+        "Reason": "the run has succeeded",
+        "UniqueId": "request-1",
+        "Data": first["PhysicalResourceId"],
+    }
+
+
+@pytest.mark.parametrize("unreadable", [None, {}, {"Pipeline": "an old shape"}])
+def test_a_delete_that_cannot_be_read_succeeds(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, unreadable: object
+) -> None:
+    handler(event_of("Delete", ResourceProperties=unreadable), context)
+
+    (answer,) = answers_of(aws)
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather/run-1")
+
+
+@pytest.mark.parametrize("type_", ["Create", "Update"])
+def test_properties_that_cannot_be_read_fail_the_deploy_with_a_reason(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, type_: str
+) -> None:
+    handler(event_of(type_, {"Pipeline": {"Kind": "KINESIS"}}), context)
+
+    (answer,) = answers_of(aws)
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"] == "'Pipeline.Kind' must be one of IOT_ANALYTICS, STATE_MACHINE, got 'KINESIS'"
+    assert aws.invocations == []
+
+
+@pytest.mark.parametrize("data", [None, {}, {"run": "9d31"}, "text"])
+def test_a_continuation_that_is_none_of_ours_is_answered(
+    handler: Handler,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    machine: dict[str, Any],
+    data: object,
+) -> None:
+    handler(event_of("Create", machine, CrHelperPoll=True, CrHelperData=data), context)
+
+    assert [answer["Status"] for answer in answers_of(aws)] == ["FAILED"]
+
+
+def test_lambda_finds_the_handler_by_its_name() -> None:
+    assert isinstance(index.handler, Handler)
+
+
+def test_the_function_starts_in_the_environment_of_lambda(checkout: Path, tmp_path: Path) -> None:
+    runtime = checkout / ".local/runtime/bin/python"
+    (tmp_path / "crhelper").symlink_to(Path(crhelper.__file__).parent)
+    (tmp_path / "pipeline_reprocessing_handler").symlink_to(Path(index.__file__).parent)
+    program = (
+        "import sys, boto3, pipeline_reprocessing_handler.index as index\n"
+        "index.handler({'RequestType': 'Create'}, None)\n"  # nobody to answer: logged, and no error
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'aws_cdk', 'jsii', 'constructs'}))\n"
+    )
+
+    done = subprocess.run(
+        [runtime, "-c", program],
+        env={
+            "PATH": os.defpath,
+            "PYTHONPATH": str(tmp_path),
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
