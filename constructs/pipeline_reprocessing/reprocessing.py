@@ -301,7 +301,8 @@ class _IdWithTrigger(_Trigger):
 
     def produce(self, context: IResolveContext) -> str:
         trigger = super().produce(context)[:32]
-        return self._element.stack.get_logical_id(self._element)[: _ID_LENGTH - len(trigger)] + trigger
+        # A long id is cut in front, for CDK tells such ids apart by their ends.
+        return self._element.stack.get_logical_id(self._element)[len(trigger) - _ID_LENGTH :] + trigger
 
 
 @jsii.implements(IDependable)

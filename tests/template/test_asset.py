@@ -1,0 +1,128 @@
+"""The handler's code: small, complete, and the same wherever it was made."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from aws_cdk import App, Stack
+
+from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline
+
+APP = """
+import json, sys
+from aws_cdk import App, Stack
+from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline
+
+app = App(outdir=sys.argv[1], context=json.loads(sys.argv[2]))
+PipelineReprocessing(
+    Stack(app, "Telemetry"), "Backfill",
+    pipeline=ReprocessablePipeline.iot_analytics_named("telemetry"), messages=MessageSelection.all(),
+)
+app.synth()
+"""
+
+
+def assets(outdir: Path) -> dict[str, Path]:
+    """Where the assets of the stack are, by hash; its template left out."""
+    manifest = json.loads((outdir / "Telemetry.assets.json").read_text(encoding="utf-8"))
+    return {
+        name: outdir / entry["source"]["path"]
+        for name, entry in manifest["files"].items()
+        if entry["source"]["packaging"] == "zip"
+    }
+
+
+@pytest.fixture(scope="module")
+def asset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    outdir = tmp_path_factory.mktemp("assembly")
+    app = App(outdir=str(outdir))
+    PipelineReprocessing(
+        Stack(app, "Telemetry"),
+        "Backfill",
+        pipeline=ReprocessablePipeline.iot_analytics_named("telemetry"),
+        messages=MessageSelection.all(),
+    )
+    app.synth()
+    [path] = assets(outdir).values()
+    return path
+
+
+def test_the_asset_has_two_packages_and_nothing_that_python_made(asset: Path) -> None:
+    files = [path.relative_to(asset) for path in asset.rglob("*") if path.is_file()]
+
+    assert {path.parts[0] for path in files} == {"pipeline_reprocessing_handler", "crhelper"}
+    assert {path.suffix for path in files} <= {".py", ".json"}
+    assert not any("__pycache__" in path.parts for path in files)
+
+
+def test_the_asset_is_at_most_40_kilobytes_zipped(asset: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "asset.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in asset.rglob("*"):
+            zipped.write(path, path.relative_to(asset))
+
+    assert archive.stat().st_size <= 40 * 1024
+
+
+def test_everyone_may_read_the_files(asset: Path) -> None:
+    assert {path.stat().st_mode & 0o777 for path in asset.rglob("*") if path.is_file()} == {0o644}
+
+
+def test_the_handler_starts_with_nothing_but_the_asset_and_boto3(asset: Path) -> None:
+    # -I: no PYTHONPATH and no folder of the checkout; boto3 is what the Lambda runtime brings along.
+    program = (
+        "import sys; sys.path = [p for p in sys.path if 'main' not in p or 'site-packages' in p]; "
+        f"sys.path.insert(0, {str(asset)!r}); "
+        "import pipeline_reprocessing_handler.index as index; print(index.__file__)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], check=True, capture_output=True, text=True, env=os.environ
+    )
+
+    assert Path(done.stdout.strip()).is_relative_to(asset)
+
+
+def synthesized(place: Path, *, umask: int, context: dict[str, object]) -> dict[str, Path]:
+    outdir = place / "cdk.out"
+    subprocess.run(
+        [sys.executable, "-c", APP, str(outdir), json.dumps(context)],
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(place)},
+        check=True,
+        capture_output=True,
+        umask=umask,
+    )
+    return assets(outdir)
+
+
+def copied(checkout: Path, place: Path) -> Path:
+    """A checkout of somebody who has run it before."""
+    for package in ("constructs/pipeline_reprocessing", "lambda/pipeline_reprocessing_handler"):
+        shutil.copytree(checkout / package, place / Path(package).name)
+    made = place / "pipeline_reprocessing_handler" / "__pycache__"
+    made.mkdir(exist_ok=True)
+    (made / "index.cpython-399.pyc").write_bytes(os.urandom(16))
+    return place
+
+
+def test_another_checkout_umask_and_python_cache_make_the_same_hash(
+    asset: Path, checkout: Path, tmp_path: Path
+) -> None:
+    [name] = synthesized(copied(checkout, tmp_path / "elsewhere"), umask=0o077, context={})
+
+    assert asset.name == f"asset.{name}"
+
+
+def test_without_staging_the_files_outlive_the_synth(asset: Path, checkout: Path, tmp_path: Path) -> None:
+    place = copied(checkout, tmp_path / "elsewhere")
+
+    [(name, path)] = synthesized(place, umask=0o022, context={"aws:cdk:disable-asset-staging": True}).items()
+
+    assert asset.name == f"asset.{name}"
+    assert (path / "pipeline_reprocessing_handler" / "index.py").is_file()
