@@ -17,8 +17,8 @@ from urllib.parse import quote, unquote
 from .aws import Aws
 from .faults import Conflict
 
-REMOVALS = "removed"
-"""Stands for a request id: under it are the Deletes that found no run named in their physical id."""
+SUPERSEDING = "superseding"
+"""Stands for a request id: under it are the requests that end what earlier ones have begun, `<when made>=<id>`."""
 
 
 class Ledger:
@@ -50,7 +50,7 @@ class Ledger:
 
     def requests(self) -> Mapping[str, Mapping[str, datetime]]:
         """The marks of every request that this resource ever had, by request id."""
-        return self._read("")
+        return {key: marks for key, marks in self._read("").items() if key != SUPERSEDING}
 
     def _read(self, below: str) -> dict[str, dict[str, datetime]]:
         found: list[tuple[datetime, str, str]] = []

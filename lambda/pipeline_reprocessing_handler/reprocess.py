@@ -22,7 +22,7 @@ from typing import Any
 from . import stack
 from .aws import READ_TIMEOUT, Aws
 from .faults import Conflict, Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
-from .ledger import REMOVALS, Ledger
+from .ledger import SUPERSEDING, Ledger
 from .pipelines import Pipeline, State, open_pipeline
 from .request import (
     NOT_STARTED,
@@ -33,7 +33,6 @@ from .request import (
     OnTimeout,
     Request,
     RequestType,
-    Settings,
     format_time,
     run_of,
 )
@@ -161,27 +160,79 @@ class Reprocessing:
         return replace(self._settled(run_id or NOT_STARTED, state), physical_id=request.physical_id)
 
     def _supersede_previous_runs(self) -> None:
-        """Ends the run that the physical id names, and that of a request that CloudFormation gave up."""
+        """Ends the run that the physical id names, and those of requests that CloudFormation gave up."""
         request = self._request
-        previous: Settings = request.previous or request.settings
-        targets = {previous.target, request.settings.target}
-        earlier = [
-            run_id
-            for request_id, marks in self._ledger.requests().items()
-            if request_id != request.request_id and min(marks.values()) <= request.requested_at
-            if (run_id := _after("run=", marks))
-        ]
-        named = [run_id for target in targets if (run_id := run_of(request.physical_id, target))]
-        for target in targets:
-            for run_id in {*named, *earlier[-1:]}:  # of the earlier ones only the newest can still go on
-                try:
-                    self._end(self._open(target, self._aws), run_id, "superseded by a new deploy")
-                except (Denied, Unreachable) as fault:
-                    # The new policy has nothing on a pipeline that was exchanged for another, and the service may
-                    # be the very reason for the exchange.
-                    if target == request.settings.target:
-                        raise
-                    log.warning("run '%s' of pipeline '%s' is left alone: %s", run_id, target.name, fault)
+        before = request.previous.target if request.previous else request.settings.target
+        self._supersede_earlier_requests()
+        for target in dict.fromkeys((before, request.settings.target)):
+            is_kept = target == request.settings.target
+            if is_kept:  # only the policy for this one can be new
+                self._aws.expect_new_permissions()
+            try:
+                pipeline = self._open(target, self._aws)
+                named = run_of(request.physical_id, target)
+                left_behind = self._left_behind(pipeline if target == before else None)
+                for run_id in dict.fromkeys([*([named] if named else []), *left_behind]):
+                    self._end(pipeline, run_id, "superseded by a new deploy")
+            except (Denied, Unreachable) as fault:
+                # The new policy has nothing on a pipeline that was exchanged for another, and the service may
+                # be the very reason for the exchange.
+                if is_kept:
+                    raise
+                log.warning("what runs on pipeline '%s' is left alone: %s", target.name, fault)
+
+    def _supersede_earlier_requests(self) -> None:
+        """From now on no request made before this one starts a run."""
+        made = self._made(self._ledger.marks(self._request.request_id))
+        self._ledger.mark(SUPERSEDING, f"{made.timestamp():.3f}={self._request.request_id}")
+
+    def _is_superseded(self, marks: Mapping[str, datetime]) -> bool:
+        """Whether a request made after this one has said so."""
+        later = (mark.partition("=") for mark in self._ledger.marks(SUPERSEDING))
+        made = self._made(marks).timestamp()
+        return any(float(when) > made for when, _, by in later if by != self._request.request_id)
+
+    def _made(self, marks: Mapping[str, datetime]) -> datetime:
+        """When this request was made; its marks know better where the event does not tell."""
+        return min([self._request.requested_at, *marks.values()])
+
+    def _left_behind(self, pipeline: Pipeline | None) -> list[str]:
+        """The runs of earlier requests that may still go on.
+
+        Args:
+            pipeline: Where to look for runs that were started and not recorded; None does not look.
+        """
+        request, requests = self._request, self._ledger.requests()
+        made = self._made(requests.get(request.request_id, {}))
+        started = {
+            request_id: marks
+            for request_id, marks in requests.items()
+            if request_id != request.request_id and min(marks.values()) <= made and any(map(_is_claim, marks))
+        }
+        run_ids = []
+        for request_id, marks in started.items():
+            is_open = "answer-sent" not in marks or "unsettled" in marks
+            if (
+                is_open or request_id == list(started)[-1]
+            ):  # of the answered ones only the newest can still go on
+                if pipeline:
+                    run_ids.append(self._settle(replace(request, request_id=request_id), marks, pipeline))
+                else:
+                    run_ids.append(_after("run=", marks))
+        return [run_id for run_id in run_ids if run_id]
+
+    def _settle(self, request: Request, marks: Mapping[str, datetime], pipeline: Pipeline) -> str | None:
+        """The run that an unfinished request has started, once nothing of it is under way any more."""
+        while True:
+            if run_id := _after("run=", marks):
+                return run_id
+            if "answer-sent" in marks and "unsettled" not in marks:
+                return None
+            lease_ends = max(made for mark, made in marks.items() if _is_claim(mark)) + LEASE
+            if "answer-sent" in marks or self._clock.now() >= lease_ends:
+                return pipeline.find(request, _after("before=", marks) or "", until=lease_ends)
+            self._clock.sleep(2.0)
+            marks = self._ledger.marks(request.request_id)
 
     # -- exactly one start ------------------------------------------------------------------------------------
 
@@ -196,8 +247,8 @@ class Reprocessing:
                 return run_id
             if "answer-sent" in marks:
                 raise self._failure("the request came again after it was answered; nothing is started")
-            if self._is_removed(marks):
-                raise self._failure("superseded, the resource was removed before its run was started")
+            if self._is_superseded(marks):
+                raise self._failure("superseded before its run was started, by a later request")
             now = self._clock.now()
             if now >= start_by:
                 raise self._failure(
@@ -221,8 +272,8 @@ class Reprocessing:
             return run_id
         until, pause = min(clock.now() + SEND_FOR, start_by), 1.0
         while True:
-            if self._is_removed(self._ledger.marks(request.request_id)):
-                raise self._failure("superseded, the resource was removed before its run was started")
+            if self._is_superseded(self._ledger.marks(request.request_id)):
+                raise self._failure("superseded before its run was started, by a later request")
             try:
                 return self._pipeline.start(request)
             except (Throttled, Conflict, Unclear) as fault:
@@ -263,21 +314,16 @@ class Reprocessing:
         request = self._request
         try:
             self._ledger.mark(request.request_id, f"run={run_id}")
-            removed = self._is_removed(self._ledger.marks(request.request_id))
+            superseded = self._is_superseded(self._ledger.marks(request.request_id))
         except Fault as fault:
             log.warning(
                 "run '%s' is not recorded: %s", run_id, fault
             )  # the continuation carries it all the same
             return run_id
-        if removed:
-            self._end(self._pipeline, run_id, "superseded: the resource was removed")
-            raise self._failure("superseded: the resource was removed while its run was started", run_id)
+        if superseded:
+            self._end(self._pipeline, run_id, "superseded by a later request")
+            raise self._failure("superseded while its run was started, by a later request", run_id)
         return run_id
-
-    def _is_removed(self, marks: Mapping[str, datetime]) -> bool:
-        """Whether a Delete that did not know the run has come since this request."""
-        since = min([self._request.requested_at, *marks.values()])
-        return any(made >= since for made in self._ledger.marks(REMOVALS).values())
 
     # -- waiting ----------------------------------------------------------------------------------------------
 
@@ -363,7 +409,9 @@ class Reprocessing:
             if run_id := run_of(request.physical_id, request.settings.target):
                 self._end(self._pipeline, run_id, "the resource was removed")
             else:
-                self._end_left_behind()
+                self._supersede_earlier_requests()
+                for left_behind in self._left_behind(self._pipeline):
+                    self._end(self._pipeline, left_behind, "the resource was removed")
         except (Denied, Missing, Refused, Unreachable) as fault:
             # A Delete that can never succeed (IoT Analytics was shut down) would be worse than a run that ends by
             # itself.
@@ -372,49 +420,22 @@ class Reprocessing:
             raise self._failure(f"whether a run still goes on is not known: {fault}") from fault
         return Settled(request.physical_id, {})
 
-    def _end_left_behind(self) -> None:
-        request, ledger = self._request, self._ledger
-        ledger.mark(REMOVALS, request.request_id)  # from now on no earlier request starts a run
-        started = {
-            request_id: marks for request_id, marks in ledger.requests().items() if any(map(_is_claim, marks))
-        }
-        for request_id, marks in started.items():
-            is_open = "answer-sent" not in marks or "unsettled" in marks
-            if is_open or request_id == list(started)[-1]:
-                run_id = self._settle(replace(request, request_id=request_id), marks)
-                if run_id:
-                    self._end(self._pipeline, run_id, "the resource was removed")
-
-    def _settle(self, request: Request, marks: Mapping[str, datetime]) -> str | None:
-        """The run that an unfinished request has started, once nothing of it is under way any more."""
-        while True:
-            if run_id := _after("run=", marks):
-                return run_id
-            if "answer-sent" in marks and "unsettled" not in marks:
-                return None
-            lease_ends = max(made for mark, made in marks.items() if _is_claim(mark)) + LEASE
-            if "answer-sent" in marks or self._clock.now() >= lease_ends:
-                return self._pipeline.find(request, _after("before=", marks) or "")
-            self._clock.sleep(2.0)
-            marks = self._ledger.marks(request.request_id)
-
     # -- shared -----------------------------------------------------------------------------------------------
 
     def _end(self, pipeline: Pipeline, run_id: str, cause: str) -> None:
         """Cancels a run that still goes on, and sees it end."""
+        # A new run may not be listed yet, and a cancelled one may take its time.
+        if pipeline.status(run_id).state not in (State.RUNNING, State.UNKNOWN):
+            return
+        log.info("cancelling run '%s': %s", run_id, cause)
+        pipeline.cancel(run_id, f"{cause} ({self._request.logical_id} of {self._request.stack_id})")
         until, pause = self._clock.now() + END_WITHIN, 0.5
-        cancelled = False
         while pipeline.status(run_id).state is State.RUNNING:
-            if not cancelled:
-                log.info("cancelling run '%s': %s", run_id, cause)
-                pipeline.cancel(run_id, f"{cause} ({self._request.logical_id} of {self._request.stack_id})")
-                cancelled = True
-            elif self._clock.now() >= until:
+            if self._clock.now() >= until:
                 log.warning("run '%s' was cancelled and still goes on", run_id)
                 return
-            else:
-                self._clock.sleep(pause)
-                pause = min(2 * pause, 8.0)
+            self._clock.sleep(pause)
+            pause = min(2 * pause, 8.0)
 
     def _settled(self, run_id: str, state: State) -> Settled:
         request = self._request

@@ -145,7 +145,7 @@ class FakePipeline:
         self.states[run_id] = Status(State.RUNNING)
         return run_id
 
-    def find(self, request: Request, bookmark: str) -> str | None:
+    def find(self, request: Request, bookmark: str, *, until: datetime | None = None) -> str | None:
         self._trouble("find")
         return next(iter(list(self.states)[int(bookmark) :]), None)
 

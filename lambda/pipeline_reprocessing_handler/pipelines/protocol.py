@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -37,8 +38,8 @@ class Pipeline(Protocol):
     def start(self, request: Request) -> str:
         """Starts a run, sending the call a single time unless the service itself makes repeats harmless."""
 
-    def find(self, request: Request, bookmark: str) -> str | None:
-        """The run that this request has started since the bookmark, if there is one."""
+    def find(self, request: Request, bookmark: str, *, until: datetime | None = None) -> str | None:
+        """The run that this request has started since the bookmark, and until then, if there is one."""
 
     def status(self, run_id: str) -> Status:
         """Where the run stands."""
