@@ -107,7 +107,7 @@ def identity(folder: Path) -> int:
     def unchanged(batch: Batch) -> Outcome:
         return Outcome(lines_of(batch.values), len(batch))
 
-    worker._transform = lambda _: unchanged  # type: ignore[method-assign]  # noqa: SLF001  # the seam under test
+    worker._transform = lambda _: unchanged  # type: ignore[method-assign]  # the seam under test
     return _replay(worker, folder)
 
 
@@ -145,7 +145,7 @@ def _worker(folder: Path, contract: str, invoke: Callable[[bytes], bytes]) -> Wo
 
 
 def _replay(worker: Worker, folder: Path) -> int:
-    tally = worker._replay(_firehose_key(datetime(2025, 1, 1, tzinfo=UTC), 1), lambda: 900.0)  # noqa: SLF001  # one object
+    tally = worker._replay(_firehose_key(datetime(2025, 1, 1, tzinfo=UTC), 1), lambda: 900.0)
     assert tally.messages_in == tally.messages_out
     assert tally.failed_objects == tally.messages_failed == 0
     assert tally.bytes_in == (folder / "archive.gz").stat().st_size
@@ -230,8 +230,8 @@ def report(megabytes: int) -> bool:
     }
     memory = {work: max(turn[work]["megabytes"] for turn in turns) for work in WORK}
     print(f"  {'':32} {'messages/s':>12} {'of the floor':>14} {'peak memory':>12}")
-    for work in share:
-        print(f"  {work:32} {rate[work]:12,.0f} {share[work]:14.2f} {memory[work]:9.0f} MB")
+    for work, ratio in share.items():
+        print(f"  {work:32} {rate[work]:12,.0f} {ratio:14.2f} {memory[work]:9.0f} MB")
     print(
         f"  {'planning 100,000 objects':32} {100_000 / rate['planning']:10.1f} s {'':14} {memory['planning']:9.0f} MB"
     )

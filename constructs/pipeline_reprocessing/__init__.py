@@ -1,5 +1,7 @@
 """AWS CDK constructs that bring a pipeline's stored data up to date in the deploy that changes the pipeline."""
 
+from pipeline_reprocessing.archive import Archive, Destination, Transform
+from pipeline_reprocessing.archive_pipeline import ArchivePipeline
 from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline
 from pipeline_reprocessing.reprocessing import PipelineReprocessing
@@ -7,6 +9,9 @@ from pipeline_reprocessing.wait import Wait
 from pipeline_reprocessing_handler.request import OnRemoval, OnRollback, OnTimeout
 
 __all__ = [
+    "Archive",
+    "ArchivePipeline",
+    "Destination",
     "MessageSelection",
     "OnRemoval",
     "OnRollback",
@@ -14,5 +19,6 @@ __all__ = [
     "PipelineBinding",
     "PipelineReprocessing",
     "ReprocessablePipeline",
+    "Transform",
     "Wait",
 ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Protocol
 
-from archive_replay.planning import plan
+from archive_replay.planning import Plan, plan
 from archive_replay.replaying import Worker
 from archive_replay.settings import Run, Selection
-from archive_replay.storage import Functions, ReplayStopped, Storage, connect
+from archive_replay.storage import Denied, Functions, ReplayStopped, Storage, connect
 from archive_replay.summarising import summarise
 
 
@@ -19,6 +20,9 @@ class Context(Protocol):
 
     def get_remaining_time_in_millis(self) -> int: ...
 
+
+_PAUSES = (1, 2, 4, 8, 8)
+"""Seconds between tries while access is denied: most policies are known within some seconds, some within twenty."""
 
 clients = cache(connect)
 """Made at the first call, kept while the function is warm."""
@@ -43,7 +47,8 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
 
 def _plan(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
     try:
-        planned = plan(run, Selection.parse(event["Messages"]), _storage(), now=datetime.now(UTC))
+        selection = Selection.parse(event["Messages"])
+        planned = _once_allowed(lambda: plan(run, selection, _storage(), now=datetime.now(UTC)))
     except (ValueError, ReplayStopped) as error:
         return _failure("SelectionFailed", str(error))
     # From here on the steps are given this run: its settings stand once in the definition.
@@ -65,6 +70,16 @@ def _summarise(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]
     error = event["State"].get("Error")
     summary, cause = summarise(run, _storage(), now=datetime.now(UTC), error=_text(error) if error else "")
     return _failure("ReplayFailed", cause) if cause else {"Summary": summary}
+
+
+def _once_allowed(action: Callable[[], Plan]) -> Plan:
+    """Waits until IAM has heard of a policy that the same deploy made, before it believes that access is denied."""
+    for pause in _PAUSES:
+        try:
+            return action()
+        except Denied:
+            time.sleep(pause)
+    return action()
 
 
 def _failure(error: str, cause: str) -> dict[str, Any]:

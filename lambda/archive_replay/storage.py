@@ -56,6 +56,10 @@ class ReplayStopped(Exception):
     """Nothing can be replayed, or too much has failed: going on would be a waste."""
 
 
+class Denied(ReplayStopped):
+    """What is not allowed: it may still become so, for IAM takes a while to hear of a new policy."""
+
+
 class Throttled(Exception):
     """AWS asks to come back later, after boto3's own retries: the state machine repeats the batch with back-off."""
 
@@ -321,9 +325,8 @@ def _explained(action: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise (Throttled if _is_passing(error) else ReplayStopped)(
-            f"cannot {action}: {_text(error)}"
-        ) from error
+        kind = Throttled if _is_passing(error) else Denied if _code(error) in _DENIED else ReplayStopped
+        raise kind(f"cannot {action}: {_text(error)}") from error
     except BotoCoreError as error:
         raise Throttled(f"cannot {action}: {_text(error)}") from error
 

@@ -340,6 +340,9 @@ def function() -> FakeLambda:
 def pipeline(s3: FakeS3, function: FakeLambda, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """A pipeline on an IoT Analytics channel's archive with the Lambda activity's contract, tolerating nothing."""
     monkeypatch.setattr(index, "clients", lambda: (s3, function))
+    monkeypatch.setattr(
+        "archive_replay.index.time.sleep", lambda seconds: s3.calls.append(("sleep", str(seconds)))
+    )
     return Pipeline(
         s3,
         function,

@@ -1,0 +1,384 @@
+"""The archive pipeline: raw messages kept in S3, replayed through the user's function by a state machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk.aws_cloudwatch import Metric
+from aws_cdk.aws_iam import Grant, IGrantable, Policy, PolicyStatement, Role, ServicePrincipal
+from aws_cdk.aws_lambda import Architecture, Code, Function, Runtime
+from aws_cdk.aws_logs import LogGroup, RetentionDays
+from aws_cdk.aws_s3 import IBucket
+from aws_cdk.aws_stepfunctions import (
+    Chain,
+    Choice,
+    Condition,
+    DefinitionBody,
+    DistributedMap,
+    Fail,
+    IChainable,
+    JitterType,
+    JsonPath,
+    LogLevel,
+    LogOptions,
+    Pass,
+    ProcessorMode,
+    ProcessorType,
+    Result,
+    S3JsonLItemReader,
+    StateMachine,
+    StateMachineType,
+    TaskInput,
+)
+from aws_cdk.aws_stepfunctions_tasks import LambdaInvoke
+from constructs import Construct
+
+from pipeline_reprocessing.acknowledged import acknowledge_wildcard
+from pipeline_reprocessing.archive import (
+    Archive,
+    Destination,
+    Transform,
+    check_archive_apart,
+    check_number,
+)
+from pipeline_reprocessing.arguments import shown
+from pipeline_reprocessing.assets import packaged
+from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline
+from pipeline_reprocessing_handler.request import Failure
+
+MAX_CONCURRENCY = 10_000
+"""Child executions that a Distributed Map runs at the same time (Step Functions' quota)."""
+
+_PASSING = [
+    "Throttled",
+    "Lambda.TooManyRequestsException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.ClientExecutionTimeoutException",
+]
+"""Errors after which a step is repeated: it has not run, or AWS asked to come back later."""
+
+
+class ArchivePipeline(ReprocessablePipeline, Construct):
+    r"""Replays raw messages kept in S3 through a function, into another place in S3.
+
+    Give it to `PipelineReprocessing` as its `pipeline`: a deploy that changes the function's code, or anything that
+    is said here, then replays the selected messages. It is a state machine of Step Functions: a planning step lists
+    the objects, a Distributed Map transforms them in batches, a closing step adds up what happened. Replaying twice
+    is the same as once: every object of the archive has one result, written when it is complete and overwritten by
+    the next replay.
+
+    Args:
+        scope: Where the construct belongs.
+        id: Its id in that scope.
+        source: The archive.
+        transform: The function, and what it takes and gives.
+        destination: Where results, errors and summaries go.
+        max_concurrency: Workers at the same time, 1 to 10,000. Each has a batch of objects and calls the function
+            for one batch of messages at a time: so many calls of the function run at once. Default: 40.
+        tolerated_failure_percentage: Share of the objects, and of the messages, that may fail before the run fails,
+            0 to 100. What fails is written to the errors prefix in any case. Default: 0, the first failure ends the
+            run.
+        memory_size: Megabytes of a worker, 512 to 10,240; the processor's speed goes with it. Default: 1,769, one
+            processor.
+
+    Raises:
+        ValueError: An argument is one that cannot be; the text names it, its value and the way out.
+
+    Example:
+        from aws_cdk import App, Duration, Stack
+        from aws_cdk.aws_lambda import Code, Function, Runtime
+        from aws_cdk.aws_s3 import Bucket
+        from pipeline_reprocessing import (
+            Archive,
+            ArchivePipeline,
+            Destination,
+            MessageSelection,
+            PipelineReprocessing,
+            Transform,
+        )
+
+        stack = Stack(App(), "Telemetry")
+        bucket = Bucket(stack, "Bucket")
+        function = Function(
+            stack,
+            "Enrich",
+            runtime=Runtime.PYTHON_3_14,
+            handler="index.handler",
+            code=Code.from_inline("def handler(messages, context):\n    return messages"),
+        )
+        pipeline = ArchivePipeline(
+            stack,
+            "Pipeline",
+            source=Archive.iot_analytics_channel(bucket, channel_name="telemetry", prefix="raw/"),
+            transform=Transform.lambda_activity(function, batch_size=500),
+            destination=Destination(bucket, prefix="telemetry/"),
+        )
+        PipelineReprocessing(
+            stack, "Backfill", pipeline=pipeline, messages=MessageSelection.last(Duration.days(365))
+        )
+    """
+
+    state_machine: StateMachine  # type: ignore[assignment]  # hides a factory, of which a pipeline has no need
+    """Takes `{"messages": ...}` as `PipelineReprocessing` sends it; gives the run's summary."""
+    function: Function
+    """Plans, replays and summarises: one function for all steps."""
+    role: Role
+    """The function's role."""
+    policy: Policy
+    """What the function may do: read the archive, call the transforming function, write to the destination."""
+    log_group: LogGroup
+    """The function's log group."""
+    state_machine_log_group: LogGroup
+    """The state machine's log group."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002  # CDK's name for it
+        *,
+        source: Archive,
+        transform: Transform,
+        destination: Destination,
+        max_concurrency: int = 40,
+        tolerated_failure_percentage: float = 0,
+        memory_size: int = 1769,
+    ) -> None:
+        super().__init__(scope, id)
+        for name, value, kind in (
+            ("source", source, Archive),
+            ("transform", transform, Transform),
+            ("destination", destination, Destination),
+        ):
+            if not isinstance(value, kind):
+                raise Failure(f"'{name}' must be of type {kind.__name__}, got {shown(value)}")
+        check_number("max_concurrency", max_concurrency, 1, MAX_CONCURRENCY)
+        check_number("tolerated_failure_percentage", tolerated_failure_percentage, 0, 100, whole=False)
+        check_number("memory_size", memory_size, 512, 10_240)
+        check_archive_apart(source, destination)
+        self._source = source
+        self._transform = transform
+        self._destination = destination
+        self._max_concurrency = max_concurrency
+        self._settings = {
+            "Source": dict(source.settings),
+            "Function": dict(transform.settings),
+            "Destination": dict(destination.settings),
+            "MaxConcurrency": max_concurrency,
+            "ToleratedFailurePercentage": tolerated_failure_percentage,
+        }
+
+        self.log_group = self._logs("Logs")
+        self.role = Role(
+            self,
+            "Role",
+            assumed_by=ServicePrincipal("lambda.amazonaws.com"),
+            description="Replays raw messages kept in S3",
+        )
+        self.function = Function(
+            self,
+            "Function",
+            description="Replays raw messages kept in S3",
+            code=Code.from_asset(str(packaged(self, "ArchiveReplay", ("archive_replay",)))),
+            handler="archive_replay.index.handler",
+            runtime=Runtime.PYTHON_3_14,
+            architecture=Architecture.ARM_64,
+            memory_size=memory_size,
+            timeout=Duration.minutes(15),
+            log_group=self.log_group,
+            role=self.role,
+        )
+        self.policy = self._permissions()
+        self.state_machine_log_group = self._logs("StateMachineLogs")
+        self.state_machine = StateMachine(
+            self,
+            "StateMachine",
+            comment="Replays raw messages kept in S3",
+            state_machine_type=StateMachineType.STANDARD,
+            definition_body=DefinitionBody.from_chainable(self._definition()),
+            logs=LogOptions(destination=self.state_machine_log_group, level=LogLevel.ALL),
+            tracing_enabled=True,
+        )
+        # Without these a run would begin before it may do anything.
+        self.state_machine.node.add_dependency(self.policy)
+
+    def bind(self, scope: Construct) -> PipelineBinding:
+        """What `PipelineReprocessing` has to know of this pipeline.
+
+        Not the state machine's definition is watched, but what was said to this construct: another version of this
+        library must not replay anything.
+        """
+        return replace(
+            ReprocessablePipeline.state_machine(self.state_machine).bind(scope),
+            fingerprint=self._settings,
+            watched=[self._transform.function],
+            prerequisites=[self],
+        )
+
+    def grant_start_execution(self, grantee: IGrantable) -> Grant:
+        """Lets someone else start a replay.
+
+        Args:
+            grantee: Who.
+        """
+        return self.state_machine.grant_start_execution(grantee)
+
+    def metric_failed(self, **options: Any) -> Metric:
+        """How many replays failed.
+
+        Args:
+            options: As for `StateMachine.metric_failed`. Default: the sum over 5 minutes.
+        """
+        return self.state_machine.metric_failed(**options)
+
+    def _logs(self, id: str) -> LogGroup:  # noqa: A002  # CDK's name for it
+        return LogGroup(self, id, retention=RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+
+    def _permissions(self) -> Policy:
+        source, destination = self._source, self._destination
+        archive = source.bucket.arn_for_objects(f"{source.root}*")
+        written = [
+            destination.bucket.arn_for_objects(f"{prefix}*")
+            for prefix in (destination.prefix, destination.errors_prefix, destination.runs_prefix)
+        ]
+        policy = Policy(
+            self,
+            "Policy",
+            roles=[self.role],
+            statements=[
+                PolicyStatement(
+                    actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+                    resources=[self.log_group.log_group_arn],
+                ),
+                _listing(source.bucket, source.root),
+                PolicyStatement(actions=["s3:GetObject"], resources=[archive]),
+                _listing(destination.bucket, destination.runs_prefix),
+                # Reading: which run wrote a result, and what the workers noted.
+                PolicyStatement(actions=["s3:GetObject"], resources=[written[0], written[2]]),
+                PolicyStatement(actions=["s3:PutObject", "s3:AbortMultipartUpload"], resources=written),
+                PolicyStatement(actions=["s3:DeleteObject"], resources=[written[1]]),
+                PolicyStatement(
+                    actions=["lambda:InvokeFunction"], resources=[self._transform.function.function_arn]
+                ),
+            ],
+        )
+        for arn in (archive, *written):
+            acknowledge_wildcard(
+                policy, arn, "Objects come and go: only the prefix of their keys can be named."
+            )
+        if source.bucket.encryption_key:
+            source.bucket.encryption_key.grant_decrypt(self.role)
+        if destination.bucket.encryption_key:
+            destination.bucket.encryption_key.grant_encrypt_decrypt(self.role)
+        return policy
+
+    def _definition(self) -> IChainable:
+        failed = Fail(self, "Failed", error_path="$.Failure.Error", cause_path="$.Failure.Cause")
+        summarise = self._step(
+            "Summarise", {"Run": JsonPath.object_at("$.Run"), "State": JsonPath.entire_payload}
+        )
+        summarise.next(
+            Choice(self, "Enough replayed?")
+            .when(Condition.is_present("$.Failure"), failed)
+            .otherwise(Pass(self, "Done", output_path="$.Summary"))
+        )
+        replay = self._replay()
+        # A map that stopped is summed up as well: that tells which objects failed, and why.
+        replay.add_catch(summarise, result_path="$.Error")
+        replay.next(summarise)
+        run = {
+            "Name": JsonPath.string_at("$$.Execution.Name"),
+            "Started": JsonPath.string_at("$$.Execution.StartTime"),
+            "Settings": self._settings,
+        }
+        plan = self._step("Plan", {"Run": run, "Messages": JsonPath.object_at("$.messages")})
+        return plan.next(
+            Choice(self, "Anything to replay?")
+            .when(Condition.is_present("$.Failure"), failed)
+            .when(Condition.number_equals("$.Run.Plan.Objects", 0), summarise)
+            .otherwise(replay)
+        )
+
+    def _replay(self) -> DistributedMap:
+        """The Distributed Map: a child execution for each line of the manifest."""
+        manifest = _ManifestReader(self._destination)
+        replay = DistributedMap(
+            self,
+            "Replay",
+            label="Replay",
+            map_execution_type=StateMachineType.STANDARD,
+            item_reader=manifest,
+            item_selector={
+                "Run": JsonPath.object_at("$.Run"),
+                "Batch": JsonPath.object_at("$$.Map.Item.Value"),
+            },
+            max_concurrency=self._max_concurrency,
+            # Workers count their failures themselves, by objects and messages: a child fails to end the run.
+            tolerated_failure_percentage=0,
+            result_path=JsonPath.DISCARD,
+        )
+        given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
+        # Children's outputs add up to the map's, which has a limit: they are as small as can be.
+        replayed = Pass(self, "Batch done", result=Result.from_object({}))
+        give_up = self._step("Give up", {**given, "Error": JsonPath.object_at("$.Error")})
+        worker = self._step("Replay batch", given, step="REPLAY", result_path="$.Batch")
+        worker.add_catch(
+            Fail(self, "Stopped", error_path="$.Error.Error", cause_path="$.Error.Cause"),
+            errors=["ReplayStopped"],
+            result_path="$.Error",
+        )
+        worker.add_catch(give_up.next(replayed), result_path="$.Error")
+        worker.next(
+            Choice(self, "Batch finished?")
+            # A worker leaves what it has no time for to its successor.
+            .when(Condition.is_present("$.Batch.Keys[0]"), worker)
+            .otherwise(replayed)
+        )
+        replay.item_processor(
+            Chain.start(worker), mode=ProcessorMode.DISTRIBUTED, execution_type=ProcessorType.STANDARD
+        )
+        return replay
+
+    def _step(
+        self, name: str, payload: dict[str, Any], *, step: str | None = None, result_path: str | None = None
+    ) -> LambdaInvoke:
+        task = LambdaInvoke(
+            self,
+            name,
+            lambda_function=self.function,
+            payload=TaskInput.from_object({"Step": step or name.upper().replace(" ", "_"), **payload}),
+            payload_response_only=True,
+            result_path=result_path,
+            retry_on_service_exceptions=False,
+        )
+        task.add_retry(
+            errors=_PASSING,
+            interval=Duration.seconds(2),
+            backoff_rate=2,
+            max_attempts=8,
+            max_delay=Duration.minutes(2),
+            jitter_strategy=JitterType.FULL,
+        )
+        return task
+
+
+class _ManifestReader(S3JsonLItemReader):
+    """Reads a run's manifest. CDK's own reader asks for the whole bucket, for it does not know the key."""
+
+    def __init__(self, destination: Destination) -> None:
+        super().__init__(bucket=destination.bucket, key=JsonPath.string_at("$.ManifestKey"))
+        self._arn = destination.bucket.arn_for_objects(f"{destination.runs_prefix}*")
+
+    def provide_policy_statements(self) -> list[PolicyStatement]:
+        return [PolicyStatement(actions=["s3:GetObject"], resources=[self._arn])]
+
+
+def _listing(bucket: IBucket, prefix: str) -> PolicyStatement:
+    return PolicyStatement(
+        actions=["s3:ListBucket"],
+        resources=[bucket.bucket_arn],
+        conditions={"StringLike": {"s3:prefix": [f"{prefix}*"]}},
+    )
