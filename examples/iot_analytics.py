@@ -37,10 +37,6 @@ class IotAnalyticsStack(Stack):
         super().__init__(
             scope, id, description="Temperatures through AWS IoT Analytics, reprocessed by each deploy"
         )
-        if stage not in STAGES:
-            raise ValueError(
-                f"'stage' must be one of {', '.join(STAGES)}, got '{stage}'; use -c stage=celsius"
-            )
         bucket = Bucket(self, "Archive", enforce_ssl=True)
         role = Role(self, "ArchiveAccess", assumed_by=ServicePrincipal("iotanalytics.amazonaws.com"))
         bucket.grant_read_write(role)

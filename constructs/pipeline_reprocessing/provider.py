@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
-
-from aws_cdk import ArnFormat, Aws, Duration, RemovalPolicy, Stack, Stage
+from aws_cdk import ArnFormat, Aws, Duration, RemovalPolicy, Stack
 from aws_cdk.aws_iam import Policy, PolicyStatement, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Architecture, Code, Function, RecursiveLoop, Runtime
 from aws_cdk.aws_logs import LogGroup, RetentionDays
 from constructs import Construct
 
+from pipeline_reprocessing.assets import packaged
+
 _ID = "PipelineReprocessingHandler"
 _PACKAGES = ("pipeline_reprocessing_handler", "crhelper")
-_WITHOUT_STAGING = "aws:cdk:disable-asset-staging"
-"""CDK's context key with which assets are taken from where they are, after synth has ended."""
-_NOT_NEEDED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.pyi", "py.typed", "tests")
 
 
 class ReprocessingHandler(Construct):
@@ -41,7 +33,7 @@ class ReprocessingHandler(Construct):
             self,
             "Function",
             description="Reprocesses data pipelines from within a deploy",
-            code=Code.from_asset(str(_asset(self))),
+            code=Code.from_asset(str(packaged(self, _ID, _PACKAGES))),
             handler="pipeline_reprocessing_handler.index.handler",
             runtime=Runtime.PYTHON_3_14,
             architecture=Architecture.ARM_64,
@@ -92,42 +84,3 @@ class ReprocessingHandler(Construct):
         stack = Stack.of(scope)
         existing = stack.node.try_find_child(_ID)
         return existing if isinstance(existing, ReprocessingHandler) else ReprocessingHandler(stack, _ID)
-
-
-def _asset(scope: Construct) -> Path:
-    """A folder with all that the function runs, apart from what the Lambda runtime brings along.
-
-    It is copied at synth, without pip, Docker or network, and holds the same bytes wherever it is made.
-    """
-    if not scope.node.try_get_context(_WITHOUT_STAGING):
-        return _temporary_asset()
-    stage = Stage.of(scope)
-    return _copied(Path(stage.asset_outdir if stage else "cdk.out", _ID))
-
-
-@cache
-def _temporary_asset() -> Path:
-    """The folder for CDK to copy from, once in a process."""
-    folder = Path(tempfile.mkdtemp(prefix="pipeline-reprocessing-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return _copied(folder)
-
-
-def _copied(folder: Path) -> Path:
-    for package in _PACKAGES:
-        shutil.rmtree(folder / package, ignore_errors=True)
-        shutil.copytree(_location(package), folder / package, ignore=_NOT_NEEDED, copy_function=_copy)
-    return folder
-
-
-def _copy(source: str, target: str) -> None:
-    shutil.copyfile(source, target)
-    # Whatever the umask here: another user runs it in Lambda.
-    Path(target).chmod(0o644)
-
-
-def _location(package: str) -> Path:
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"'{package}' is not installed; run: pip install cdk-pipeline-reprocessing")
-    return Path(spec.submodule_search_locations[0])
