@@ -255,9 +255,13 @@ class Destination:
 
 def check_number(argument: str, value: float, least: float, most: float, *, whole: bool = True) -> None:
     """Raises unless the number is within the bounds, or a token."""
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise Failure(f"'{argument}' must be a {'whole ' if whole else ''}number, got {shown(value)}")
-    if not Token.is_unresolved(value) and not least <= value <= most:
+    if Token.is_unresolved(value):
+        return
+    if whole and not isinstance(value, int):
+        raise Failure(f"'{argument}' must be a whole number, got {shown(value)}")
+    if not least <= value <= most:
         raise Failure(f"'{argument}' must be {least:,} to {most:,}, got {value:,}")
 
 
@@ -305,13 +309,11 @@ def _check_prefix(argument: str, prefix: str, *, folder: bool = False) -> None:
 
 
 def _check_apart(named: Sequence[tuple[str, str]]) -> None:
-    """Raises if one of the prefixes lies within another; all lie within an empty one."""
+    """Raises if one of the prefixes lies within another; all may lie within an empty one of the results."""
     known = [(name, value) for name, value in named if not Token.is_unresolved(value)]
-    for name, value in known:
-        for other, outer in known:
+    for other, outer in known:
+        if not outer and other != "prefix":
+            raise Failure(f"'{other}' must not be empty; use '{other.removesuffix('_prefix')}/{named[0][1]}'")
+        for name, value in known:
             if name != other and outer and value.startswith(outer):
                 raise Failure(f"'{name}' must lie outside of '{other}', got '{value}' within '{outer}'")
-            if other == "errors_prefix" and not outer:
-                raise Failure(f"'{other}' must not be empty")
-            if other == "runs_prefix" and not outer:
-                raise Failure(f"'{other}' must not be empty")

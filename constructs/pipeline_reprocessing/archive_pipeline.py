@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
 from aws_cdk.aws_cloudwatch import Metric
 from aws_cdk.aws_iam import Grant, IGrantable, Policy, PolicyStatement, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Architecture, Code, Function, Runtime
@@ -50,6 +50,9 @@ from pipeline_reprocessing_handler.request import Failure
 
 MAX_CONCURRENCY = 10_000
 """Child executions that a Distributed Map runs at the same time (Step Functions' quota)."""
+
+_MAP = "Replay"
+"""The map's label: a part of its executions' ARNs."""
 
 _PASSING = [
     "Throttled",
@@ -204,6 +207,9 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
         )
         # Without these a run would begin before it may do anything.
         self.state_machine.node.add_dependency(self.policy)
+        if destination.bucket.encryption_key:
+            destination.bucket.encryption_key.grant_decrypt(self.state_machine)  # it reads the manifest
+        self._acknowledge_what_cdk_allows()
 
     def bind(self, scope: Construct) -> PipelineBinding:
         """What `PipelineReprocessing` has to know of this pipeline.
@@ -275,6 +281,29 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
             destination.bucket.encryption_key.grant_encrypt_decrypt(self.role)
         return policy
 
+    def _acknowledge_what_cdk_allows(self) -> None:
+        """Says why the wildcards are right that CDK puts into the state machine's role."""
+        stack = Stack.of(self)
+        name = stack.split_arn(
+            self.state_machine.state_machine_arn, ArnFormat.COLON_RESOURCE_NAME
+        ).resource_name
+        executions = stack.format_arn(
+            service="states",
+            resource="execution",
+            resource_name=name,
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        objects = "Objects come and go: only the prefix of their keys can be named."
+        children = "Executions get their names when they start: only their state machine can be named."
+        for arn, reason in (
+            (_manifests(self._destination), objects),
+            (f"{self.function.function_arn}:*", "CDK allows the versions of the function along with it."),
+            (f"{executions}:*", children),
+            (f"{executions}/{_MAP}:*", children),
+            ("*", "X-Ray, and the delivery of logs, know no resources."),
+        ):
+            acknowledge_wildcard(self.state_machine, arn, reason)
+
     def _definition(self) -> IChainable:
         failed = Fail(self, "Failed", error_path="$.Failure.Error", cause_path="$.Failure.Cause")
         summarise = self._step(
@@ -308,7 +337,7 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
         replay = DistributedMap(
             self,
             "Replay",
-            label="Replay",
+            label=_MAP,
             map_execution_type=StateMachineType.STANDARD,
             item_reader=manifest,
             item_selector={
@@ -370,10 +399,14 @@ class _ManifestReader(S3JsonLItemReader):
 
     def __init__(self, destination: Destination) -> None:
         super().__init__(bucket=destination.bucket, key=JsonPath.string_at("$.ManifestKey"))
-        self._arn = destination.bucket.arn_for_objects(f"{destination.runs_prefix}*")
+        self._arn = _manifests(destination)
 
     def provide_policy_statements(self) -> list[PolicyStatement]:
         return [PolicyStatement(actions=["s3:GetObject"], resources=[self._arn])]
+
+
+def _manifests(destination: Destination) -> str:
+    return destination.bucket.arn_for_objects(f"{destination.runs_prefix}*")
 
 
 def _listing(bucket: IBucket, prefix: str) -> PolicyStatement:
