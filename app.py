@@ -73,10 +73,16 @@ class TemperaturesStack(Stack):
         CfnOutput(self, "ReprocessingStatus", value=backfill.status)
 
 
-app = App()
-stage = app.node.try_get_context("stage") or "fahrenheit"
-if stage not in STAGES:
-    raise ValueError(f"'stage' must be one of {', '.join(STAGES)}, got '{stage}'; use -c stage=celsius")
-TemperaturesStack(app, "Temperatures", stage=stage)
-IotAnalyticsStack(app, "IotAnalytics", stage=stage)
-app.synth()
+def main() -> None:
+    """Synthesizes both stacks at the stage that `-c stage=...` says. Default: `fahrenheit`."""
+    app = App()
+    stage = app.node.try_get_context("stage") or "fahrenheit"
+    if stage not in STAGES:
+        raise ValueError(f"'stage' must be one of {', '.join(STAGES)}, got '{stage}'; use -c stage=celsius")
+    TemperaturesStack(app, "Temperatures", stage=stage)
+    IotAnalyticsStack(app, "IotAnalytics", stage=stage)
+    app.synth()
+
+
+if __name__ == "__main__":
+    main()
