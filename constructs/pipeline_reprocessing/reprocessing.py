@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -241,8 +242,7 @@ class PipelineReprocessing(Construct):
         self.resource.node.add_dependency(
             self.policy,
             self._handler.policy,
-            *binding.watched,
-            *binding.prerequisites,
+            *(needed for needed in self._needed() if not self._is_within(needed)),
             *self._rerun_on,
             *self._handler.queue(f"{binding.properties['Kind']} {binding.name}", self),
         )
@@ -268,7 +268,18 @@ class PipelineReprocessing(Construct):
     def _found(self) -> list[IConstruct]:
         # Called once in each synth, when nothing changes any more but before templates are written.
         self._settled, self._known_trigger = True, None
-        return [_owner(resource) for resource in self._look()[1].found.values()]
+        owners = [_owner(resource) for resource in self._look()[1].found.values()]
+        around = [needed for needed in (*self._needed(), *owners) if self._is_within(needed)]
+        return [
+            *(owner for owner in owners if owner not in around),
+            *itertools.chain(*map(_others_in, around)),
+        ]
+
+    def _needed(self) -> list[IConstruct]:
+        return [*self._binding.watched, *self._binding.prerequisites]
+
+    def _is_within(self, construct: IConstruct) -> bool:
+        return construct.node.path in {scope.node.path for scope in self.node.scopes}
 
     def _make_trigger(self) -> str:
         trigger = self._known_trigger or self._look(Rendered())[0]
@@ -328,6 +339,16 @@ def _owner(resource: CfnResource) -> IConstruct:
         return resource
     main = scope.node.default_child
     return scope if main and main.node.path == resource.node.path else resource
+
+
+def _others_in(construct: IConstruct) -> list[IConstruct]:
+    """What a construct has beside the reprocessing within it, for that cannot wait for itself."""
+    ours = (PipelineReprocessing, ReprocessingHandler)
+    return [
+        part
+        for part in construct.node.find_all()
+        if isinstance(part, CfnResource) and not any(isinstance(scope, ours) for scope in part.node.scopes)
+    ]
 
 
 def _wait_property(wait: Wait, handle: CfnWaitConditionHandle | None) -> dict[str, Any]:

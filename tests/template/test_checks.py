@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, CfnParameter, CloudFormationValidatePlugin, Duration, Stack, Validations
+from aws_cdk import App, CfnParameter, CloudFormationValidatePlugin, Duration, Stack, Stage, Validations
 from aws_cdk.aws_logs import LogGroup
 from aws_cdk.aws_stepfunctions import (
     DefinitionBody,
@@ -50,7 +50,13 @@ def machine_of_a_parameter(stack: Stack) -> ReprocessablePipeline:
     return ReprocessablePipeline.state_machine(StateMachine.from_state_machine_arn(stack, "Machine", arn))
 
 
-KINDS = [named, defined_machine, known_machine, machine_of_a_parameter]
+def machine_of_another_stack(stack: Stack) -> ReprocessablePipeline:
+    app = Stage.of(stack)
+    assert app is not None
+    return defined_machine(Stack(app, "machines"))
+
+
+KINDS = [named, defined_machine, known_machine, machine_of_a_parameter, machine_of_another_stack]
 
 # What cdk-nag says of the example, and why it stays so.
 EXPLAINED = {
@@ -111,8 +117,8 @@ def assembly(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Assemb
 
 
 def test_cdk_nag_and_cdk_find_nothing_in_what_is_ours(assembly: Assembly) -> None:
-    # The machine of this test has a role of CDK's making.
-    others = re.compile("defined-machine/Machine/|Temperatures/")
+    # The machines of this test have roles of CDK's making.
+    others = re.compile("(defined-machine|machines)/Machine/|Temperatures/")
 
     assert {(rule, path) for rule, path in assembly.findings if not others.match(path)} == set()
 
@@ -135,7 +141,7 @@ def test_cdk_nag_does_look(tmp_path: Path) -> None:
 
 def test_cfn_lint_finds_nothing_in_any_template(assembly: Assembly) -> None:
     templates = sorted(map(str, assembly.outdir.glob("*.template.json")))
-    assert len(templates) == len(KINDS) + 1
+    assert len(templates) == len(KINDS) + 2
     linter = Path(sys.executable).with_name("cfn-lint")
     # W3005: CDK itself writes down dependencies that follow from references too.
     options = ["--regions", "eu-west-1", "--format", "json", "--ignore-checks", "W3005"]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from aws_cdk import App, Duration, Stack
+from aws_cdk import App, Duration, NestedStack, Stack
 from aws_cdk.assertions import Match, Template
 from aws_cdk.aws_iotanalytics import CfnPipeline
 from aws_cdk.aws_lambda import Code, Function, Runtime
@@ -340,3 +340,52 @@ def test_a_function_of_another_stack_makes_that_stack_come_first() -> None:
     app.synth()
 
     assert [dependency.stack_name for dependency in stack.dependencies] == ["Functions"]
+
+
+def test_a_construct_within_its_own_pipeline_waits_for_the_rest_of_it() -> None:
+    stack = Stack(App(), "Telemetry")
+    task = LambdaInvoke(stack, "Task", lambda_function=function(stack))
+    machine = StateMachine(stack, "Machine", definition_body=DefinitionBody.from_chainable(task))
+    for name in ("First", "Second"):
+        PipelineReprocessing(
+            machine,
+            name,
+            pipeline=ReprocessablePipeline.state_machine(machine),
+            messages=MessageSelection.all(),
+            wait=Wait.for_completion(timeout=Duration.hours(6)),
+        )
+
+    # Template refuses circular dependencies.
+    resources = Template.from_stack(stack).find_resources(CUSTOM_RESOURCE)
+
+    first, second = (resources[name]["DependsOn"] for name in sorted(resources))
+    assert {name[:-8] for name in first} >= {"Machine", "MachineRole", "MachineRoleDefaultPolicy", "Function"}
+    assert not any(name.startswith("MachineSecond") for name in first)
+    assert any(name.startswith("MachineFirstWaitCondition") for name in second)
+
+
+def test_a_nested_stack_has_a_handler_and_conditions_of_its_own() -> None:
+    stack = Stack(App(), "Telemetry")
+    nested = NestedStack(stack, "Nested")
+    used = function(stack)
+    for scope in (stack, nested):
+        PipelineReprocessing(
+            scope,
+            "Backfill",
+            pipeline=ReprocessablePipeline.iot_analytics_named("telemetry"),
+            messages=MessageSelection.all(),
+            wait=Wait.for_completion(timeout=Duration.hours(6)),
+            rerun_on=[used],
+        )
+
+    templates = [Template.from_stack(stack), Template.from_stack(nested)]
+
+    for template in templates:
+        [condition] = template.find_resources("AWS::CloudFormation::WaitCondition")
+        assert condition.endswith(only(template, CUSTOM_RESOURCE)["Properties"]["Trigger"][:32])
+        assert logical_id(template, "Custom::PipelineReprocessing")
+        template.resource_properties_count_is(
+            "AWS::Lambda::Function", {"Handler": "pipeline_reprocessing_handler.index.handler"}, 1
+        )
+    one, two = (only(template, CUSTOM_RESOURCE)["Properties"]["Trigger"] for template in templates)
+    assert one != two
