@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from demo.archive import Archive
 from demo.iot_analytics import IotAnalytics
 from demo.scenario import Scenario
 from demo.story import Story, WentWrong
@@ -29,7 +30,7 @@ def main() -> int:
         with aws:
             with console.status("bootstrapping it for CDK"):
                 aws.bootstrap()
-            scenario: Scenario = IotAnalytics(aws)
+            scenario: Scenario = IotAnalytics(aws) if options.iot_analytics else Archive(aws)
             console.print(f"[bold]{scenario.title}[/]")
             Story(aws, scenario, console).tell(options.output / "before-after.png")
     except KeyboardInterrupt:
