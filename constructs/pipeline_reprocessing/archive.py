@@ -20,7 +20,7 @@ MAX_BUFFER_SECONDS = 900
 MAX_ACTIVITY_BATCH = 1_000
 """IoT Analytics' largest batch (API `LambdaActivity`, `batchSize`)."""
 MAX_FIREHOSE_BATCH = 10_000
-MAX_PREFIX_LENGTH = 700
+MAX_PREFIX_LENGTH = 650
 """A key has at most 1,024 bytes, and names of ours follow the prefix."""
 
 _WILDCARDS = re.compile(r"[*?$]")
@@ -203,8 +203,9 @@ class Destination:
         bucket: May be the archive's.
         prefix: Of the results; it ends with a slash, or is empty.
         errors_prefix: Of what could not be replayed, with the reasons. Default: `errors/<prefix>`.
-        runs_prefix: Of each run's manifest, notes and summary, in a folder named after the execution; a lifecycle
-            rule may expire them. Default: `runs/<prefix>`.
+        runs_prefix: Of each run's manifest, notes, summary and, until they are published, results, in a folder named
+            after the execution; a lifecycle rule may expire them, and does well to: a run that is cancelled leaves
+            its results there. Default: `runs/<prefix>`.
 
     Raises:
         ValueError: A prefix is one that cannot be, or lies within another.

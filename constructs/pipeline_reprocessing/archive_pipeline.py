@@ -51,8 +51,8 @@ from pipeline_reprocessing_handler.request import Failure
 MAX_CONCURRENCY = 10_000
 """Child executions that a Distributed Map runs at the same time (Step Functions' quota)."""
 
-_MAP = "Replay"
-"""The map's label: a part of its executions' ARNs."""
+_MAPS = ("Replay", "Publish")
+"""The maps' labels: a part of their executions' ARNs."""
 
 _PASSING = [
     "Throttled",
@@ -70,9 +70,10 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
 
     Give it to `PipelineReprocessing` as its `pipeline`: a deploy that changes the function's code, or anything that
     is said here, then replays the selected messages. It is a state machine of Step Functions: a planning step lists
-    the objects, a Distributed Map transforms them in batches, a closing step adds up what happened. Replaying twice
-    is the same as once: every object of the archive has one result, written when it is complete and overwritten by
-    the next replay.
+    the objects, a Distributed Map transforms them in batches and stages the results, a step adds up what happened, and
+    if that is within the tolerance a second map publishes the results. So a run that fails leaves the destination as
+    it was, and an object that fails in a run that succeeds leaves its earlier result. Replaying twice is the same as
+    once: every object of the archive has one result, published whole and replaced by the next replay.
 
     Args:
         scope: Where the construct belongs.
@@ -83,8 +84,8 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
         max_concurrency: Workers at the same time, 1 to 10,000. Each has a batch of objects and calls the function
             for one batch of messages at a time: so many calls of the function run at once. Default: 40.
         tolerated_failure_percentage: Share of the objects, and of the messages, that may fail before the run fails,
-            0 to 100. What fails is written to the errors prefix in any case. Default: 0, the first failure ends the
-            run.
+            0 to 100; an object fails also when all of its messages do. What fails is written to the errors prefix in
+            any case. Default: 0, the first failure ends the run.
         memory_size: Megabytes of a worker, 512 to 10,240; the processor's speed goes with it. Default: 1,769, one
             processor.
 
@@ -128,7 +129,7 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
     state_machine: StateMachine  # type: ignore[assignment]  # hides a factory, of which a pipeline has no need
     """Takes `{"messages": ...}` as `PipelineReprocessing` sends it; gives the run's summary."""
     function: Function
-    """Plans, replays and summarises: one function for all steps."""
+    """Plans, replays, summarises and publishes: one function for all steps."""
     role: Role
     """The function's role."""
     policy: Policy
@@ -250,6 +251,7 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
             destination.bucket.arn_for_objects(f"{prefix}*")
             for prefix in (destination.prefix, destination.errors_prefix, destination.runs_prefix)
         ]
+        staged = destination.bucket.arn_for_objects(f"{destination.runs_prefix}*/staged/*")
         policy = Policy(
             self,
             "Policy",
@@ -262,16 +264,16 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
                 _listing(source.bucket, source.root),
                 PolicyStatement(actions=["s3:GetObject"], resources=[archive]),
                 _listing(destination.bucket, destination.runs_prefix),
-                # Reading: which run wrote a result, and what the workers noted.
-                PolicyStatement(actions=["s3:GetObject"], resources=[written[0], written[2]]),
+                # Reading: which run wrote a result or an error, what is staged, and what the workers noted.
+                PolicyStatement(actions=["s3:GetObject"], resources=written),
                 PolicyStatement(actions=["s3:PutObject", "s3:AbortMultipartUpload"], resources=written),
-                PolicyStatement(actions=["s3:DeleteObject"], resources=[written[1]]),
+                PolicyStatement(actions=["s3:DeleteObject"], resources=[written[1], staged]),
                 PolicyStatement(
                     actions=["lambda:InvokeFunction"], resources=[self._transform.function.function_arn]
                 ),
             ],
         )
-        for arn in (archive, *written):
+        for arn in (archive, *written, staged):
             acknowledge_wildcard(
                 policy, arn, "Objects come and go: only the prefix of their keys can be named."
             )
@@ -299,7 +301,7 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
             (_manifests(self._destination), objects),
             (f"{self.function.function_arn}:*", "CDK allows the versions of the function along with it."),
             (f"{executions}:*", children),
-            (f"{executions}/{_MAP}:*", children),
+            *((f"{executions}/{label}:*", children) for label in _MAPS),
             ("*", "X-Ray, and the delivery of logs, know no resources."),
         ):
             acknowledge_wildcard(self.state_machine, arn, reason)
@@ -309,10 +311,21 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
         summarise = self._step(
             "Summarise", {"Run": JsonPath.object_at("$.Run"), "State": JsonPath.entire_payload}
         )
+        done = Pass(self, "Done", output_path="$.Summary")
+        publish = self._publish()
         summarise.next(
             Choice(self, "Enough replayed?")
             .when(Condition.is_present("$.Failure"), failed)
-            .otherwise(Pass(self, "Done", output_path="$.Summary"))
+            .when(Condition.number_equals("$.Summary.objects", 0), done)
+            .otherwise(publish)
+        )
+        close = self._step(
+            "Close", {"Run": JsonPath.object_at("$.Run"), "State": JsonPath.entire_payload}
+        )
+        publish.add_catch(close, result_path="$.Error")
+        publish.next(close)
+        close.next(
+            Choice(self, "All published?").when(Condition.is_present("$.Failure"), failed).otherwise(done)
         )
         replay = self._replay()
         # A map that stopped is summed up as well: that tells which objects failed, and why.
@@ -331,15 +344,14 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
             .otherwise(replay)
         )
 
-    def _replay(self) -> DistributedMap:
-        """The Distributed Map: a child execution for each line of the manifest."""
-        manifest = _ManifestReader(self._destination)
-        replay = DistributedMap(
+    def _map(self, label: str) -> DistributedMap:
+        """A Distributed Map: a child execution for each line of the manifest."""
+        return DistributedMap(
             self,
-            "Replay",
-            label=_MAP,
+            label,
+            label=label,
             map_execution_type=StateMachineType.STANDARD,
-            item_reader=manifest,
+            item_reader=_ManifestReader(self._destination),
             item_selector={
                 "Run": JsonPath.object_at("$.Run"),
                 "Batch": JsonPath.object_at("$$.Map.Item.Value"),
@@ -349,6 +361,18 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
             tolerated_failure_percentage=0,
             result_path=JsonPath.DISCARD,
         )
+
+    def _publish(self) -> DistributedMap:
+        """Copies what is staged to its place."""
+        publish = self._map("Publish")
+        given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
+        worker = self._step("Publish batch", given, step="PUBLISH")
+        publish.item_processor(worker, mode=ProcessorMode.DISTRIBUTED, execution_type=ProcessorType.STANDARD)
+        return publish
+
+    def _replay(self) -> DistributedMap:
+        """Transforms the objects, and stages their results."""
+        replay = self._map("Replay")
         given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
         # Children's outputs add up to the map's, which has a limit: they are as small as can be.
         replayed = Pass(self, "Batch done", result=Result.from_object({}))

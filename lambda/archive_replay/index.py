@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any, Protocol
 
 from archive_replay.planning import Plan, plan
+from archive_replay.publishing import publish
 from archive_replay.replaying import Worker
 from archive_replay.settings import Run, Selection
 from archive_replay.storage import Denied, Functions, ReplayStopped, Storage, connect
-from archive_replay.summarising import summarise
+from archive_replay.summarising import close, summarise
 
 
 class Context(Protocol):
@@ -69,7 +70,23 @@ def _give_up(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
 def _summarise(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
     error = event["State"].get("Error")
     summary, cause = summarise(run, _storage(), now=datetime.now(UTC), error=_text(error) if error else "")
-    return _failure("ReplayFailed", cause) if cause else {"Summary": summary}
+    if cause:
+        return _failure("ReplayFailed", cause)
+    return {"Run": event["Run"], "ManifestKey": run.manifest_key, "Summary": summary}
+
+
+def _publish(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+    publish(run, event["Batch"], _storage())
+    return {}
+
+
+def _close(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+    state = event["State"]
+    error = state.get("Error")
+    summary, cause = close(
+        run, state["Summary"], _storage(), now=datetime.now(UTC), error=_text(error) if error else ""
+    )
+    return _failure("PublishingFailed", cause) if cause else {"Summary": summary}
 
 
 def _once_allowed(action: Callable[[], Plan]) -> Plan:
@@ -104,4 +121,6 @@ _STEPS: dict[str, Callable[[Mapping[str, Any], Run, Context], dict[str, Any]]] =
     "REPLAY": _replay,
     "GIVE_UP": _give_up,
     "SUMMARISE": _summarise,
+    "PUBLISH": _publish,
+    "CLOSE": _close,
 }

@@ -1,12 +1,13 @@
-"""The second step: a batch of objects, transformed one after the other into one result each.
+"""The second step: a batch of objects, transformed one after the other into one staged result each.
 
-Replaying twice is the same as once: a result's key is derived from its object's key, and a result is written when
-it is complete or not at all. What could not be replayed goes to the errors prefix with the reason.
+Nothing of what earlier runs have published is touched: a result is staged when it is complete or not at all, and
+published when the whole run has gone well. What could not be replayed goes to the errors prefix with the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -42,14 +43,16 @@ class OutOfTime(Exception):
     """The function ends before the object does."""
 
 
+class NoResult(Exception):
+    """The object's messages failed: all of them, or one where none may, and the rest cannot change that."""
+
+
 @dataclass
 class Tally:
     """What happened to some objects."""
 
     objects: int = 0
     failed_objects: int = 0
-    superseded_objects: int = 0
-    """Objects whose results were written by a run that began later: those stay."""
     messages_in: int = 0
     messages_out: int = 0
     messages_dropped: int = 0
@@ -89,13 +92,19 @@ class Errors:
         bucket: Which bucket.
         name: As what.
         key: The object that is replayed.
+        result: What its published result is called.
+        started: When the run began; what a run noted that began later stays.
     """
 
-    def __init__(self, storage: Storage, bucket: str, name: str, key: str) -> None:
+    def __init__(
+        self, storage: Storage, bucket: str, name: str, key: str, *, result: str, started: str
+    ) -> None:
         self._storage = storage
         self._bucket = bucket
         self._name = name
         self._key = key
+        self._result = result
+        self._started = started
         self._upload: Upload | None = None
         self.unreadable = 0
         self.tally = Tally()
@@ -107,10 +116,11 @@ class Errors:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._upload:
-            self._upload.__exit__(kind, error, trace)
-        elif kind is None:
-            # An earlier replay may have left some.
-            self._storage.remove(self._bucket, self._name)
+            # What a later run found out about the object is what holds, if that was no error too.
+            if kind is None and self._storage.started(self._bucket, self._result) > self._started:
+                kind = Superseded
+            with suppress(Superseded):
+                self._upload.__exit__(kind, error, trace)
 
     def add(self, number: int, message: bytes, reason: str) -> None:
         """Writes down a message that failed."""
@@ -130,7 +140,7 @@ class Errors:
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if not self._upload:
-            self._upload = self._storage.upload(self._bucket, self._name, compress=True)
+            self._upload = self._storage.upload(self._bucket, self._name, compress=True, started=self._started)
         self._upload.write(lines_of([entry]))
 
 
@@ -150,6 +160,7 @@ class Worker:
         self._storage = storage
         self._invoke = invoke
         self._layout = layout_of(run.settings.source)
+        self._search = MAX_SEARCH
 
     def replay(self, batch: Mapping[str, Any], *, remaining: Remaining) -> dict[str, Any]:
         """Replays as many of a batch's objects as there is time for.
@@ -171,13 +182,13 @@ class Worker:
             for key in keys:
                 try:
                     tally.add(self._replay(key, remaining))
-                except Superseded:
-                    tally.add(Tally(objects=1, superseded_objects=1))
                 except OutOfTime:
                     if done:
                         break  # the next call begins with it
                     tally.add(self._give_up(key, "takes longer than a function may run: it is too large"))
                 done += 1
+                if self._verdict(tally):
+                    break
         except ReplayStopped as error:
             stopped = str(error)
             tally.add(Tally.of_failed(keys[done], stopped))
@@ -207,23 +218,30 @@ class Worker:
         )
         if stopped:
             raise ReplayStopped(stopped)
+        if verdict := self._verdict(tally):
+            raise ReplayStopped(verdict)
+
+    def _verdict(self, tally: Tally) -> str:
+        """Why the run fails, whatever the other workers do; an empty text while that is open."""
         if self._run.exceeds_tolerance(tally.failed_objects, self._run.objects):
-            raise ReplayStopped("more objects failed than are tolerated")
-        if tally.messages_failed and not self._run.settings.tolerated_failure_percentage:
-            raise ReplayStopped("messages failed and none is tolerated")
+            return "more objects failed than are tolerated"
+        if tally.messages_failed and self._is_strict:
+            return "messages failed and none is tolerated"
+        return ""
+
+    @property
+    def _is_strict(self) -> bool:
+        return not self._run.settings.tolerated_failure_percentage
 
     def _replay(self, key: str, remaining: Remaining) -> Tally:
-        """Replays one object: afterwards its result and its errors are complete, or as they were before."""
+        """Replays one object: afterwards its result is staged whole and its errors are noted, or only those."""
         settings = self._run.settings
         tally = Tally(objects=1)
-        transform, search = self._transform(key), MAX_SEARCH
+        transform = self._transform(key)
         with self._errors(key) as errors:
             try:
                 with self._storage.upload(
-                    settings.destination.bucket,
-                    settings.destination.prefix + self._layout.output_name(key),
-                    compress=True,
-                    started=self._run.started,
+                    settings.destination.bucket, self._staged(key), compress=True, started=self._run.started
                 ) as results:
                     chunks = _counted(self._storage.read(settings.source.bucket, key), tally)
                     for batch in self.reader.batches(
@@ -231,36 +249,59 @@ class Worker:
                     ):
                         if remaining() < MARGIN_SECONDS:
                             raise OutOfTime
-                        tally.messages_in += len(batch)
                         failed = 0
-                        for outcome in outcomes(transform, batch, search=search):
+                        for outcome in outcomes(transform, batch, search=self._search):
                             results.write(outcome.data)
+                            tally.messages_in += outcome.messages
                             tally.messages_out += outcome.count
                             tally.messages_dropped += outcome.dropped
                             failed += len(outcome.failures)
                             for failure in outcome.failures:
                                 errors.add(failure.number, failure.message, failure.reason)
+                            if self._is_strict and errors.tally.messages_failed:
+                                raise NoResult
                         # A function that fails on everything is not searched for poison again and again.
-                        search = 0 if failed == len(batch) else MAX_SEARCH
-            except Superseded:
-                raise  # the errors that the later run wrote stay too
+                        self._search = 0 if failed == len(batch) else MAX_SEARCH
+                    failed = errors.tally.messages_failed
+                    # An empty result would replace what an earlier run made of these messages.
+                    if failed and (self._is_strict or failed == tally.messages_in + errors.unreadable):
+                        raise NoResult  # noqa: TRY301  # only so is nothing staged
+                tally.bytes_out = results.written
+            except NoResult:
+                self._unstage(key)
+                tally.failed_objects = 0 if self._is_strict else 1
             except ObjectFailure as error:
+                self._unstage(key)
                 errors.add_object(str(error))
                 return Tally.of_failed(key, str(error), bytes_in=tally.bytes_in)
-        tally.bytes_out = results.written
         tally.messages_in += errors.unreadable
         tally.add(errors.tally)
         return tally
 
     def _give_up(self, key: str, reason: str) -> Tally:
+        self._unstage(key)
         with self._errors(key) as errors:
             errors.add_object(reason)
         return Tally.of_failed(key, reason)
 
+    def _unstage(self, key: str) -> None:
+        """Takes back what an attempt has staged that was cut off after it: a failed object publishes nothing."""
+        self._storage.remove(self._run.settings.destination.bucket, self._staged(key))
+
+    def _staged(self, key: str) -> str:
+        return self._run.staged_prefix + self._layout.output_name(key)
+
     def _errors(self, key: str) -> Errors:
         destination = self._run.settings.destination
-        name = destination.errors_prefix + self._layout.output_name(key)
-        return Errors(self._storage, destination.bucket, name, key)
+        name = self._layout.output_name(key)
+        return Errors(
+            self._storage,
+            destination.bucket,
+            destination.errors_prefix + name,
+            key,
+            result=destination.prefix + name,
+            started=self._run.started,
+        )
 
     def _transform(self, key: str) -> Transform:
         function = self._run.settings.function

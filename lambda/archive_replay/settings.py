@@ -147,7 +147,7 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """Where this run keeps its manifest, its results and its summary."""
+        """Where this run keeps its manifest, its staged results, its notes and its summary."""
         return f"{self.settings.destination.runs_prefix}{self.name}/"
 
     @property
@@ -157,6 +157,16 @@ class Run:
     @property
     def results_prefix(self) -> str:
         return f"{self.folder}results/"
+
+    @property
+    def staged_prefix(self) -> str:
+        """Where results wait until it is known that the run may publish them."""
+        return f"{self.folder}staged/"
+
+    @property
+    def published_prefix(self) -> str:
+        """Where it is noted which batches have been published."""
+        return f"{self.folder}published/"
 
     @property
     def summary_key(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.session import Session
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 PART = 8 << 20
 """Bytes held back before a part is uploaded (S3: parts of 5 MiB or more, but the last)."""
+COPY_PART = 1 << 30
+"""Bytes in a part of an object that is copied in parts (S3: 5 GiB or less)."""
 COMPRESSION_LEVEL = 6
 STARTED = "replay-started"
 """Metadata of every result: when the run began that wrote it. An older run never replaces a newer run's result."""
@@ -29,6 +31,8 @@ STARTED = "replay-started"
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
 _DENIED = {"403", "AccessDenied", "AccessDeniedException", "Forbidden", "AllAccessDisabled"}
 _CONFLICT = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
+_NOT_IN_ONE = {"InvalidRequest", "NotImplemented"}
+"""What S3 answers to a copy of more than 5 GB, and where it knows no condition on a copy."""
 _BUSY = {
     "TooManyRequestsException",
     "ThrottlingException",
@@ -143,10 +147,70 @@ class Storage:
         """
         return Upload(self.s3, bucket, key, compress=compress, started=started)
 
+    def copy(self, bucket: str, key: str, target: str, *, started: str) -> bool:
+        """Copies an object within its bucket, in S3; a target that a run wrote that began later stays.
+
+        Args:
+            bucket: Where both are.
+            key: What is copied, its metadata too.
+            target: As what.
+            started: When the run began that copies.
+
+        Returns:
+            Whether there was anything to copy.
+
+        Raises:
+            Superseded: A run that began later has written the target.
+        """
+        with _explained(f"write s3://{bucket}/{target}"):
+            for _ in range(5):
+                try:
+                    self._copy(bucket, key, target, started, _condition(self.s3, bucket, target, started))
+                    return True
+                except ClientError as error:
+                    if _code(error) in _ABSENT | _DENIED and _head(self.s3, bucket, key) is None:
+                        return False
+                    if _code(error) not in _CONFLICT | _ABSENT:
+                        raise
+        raise Throttled(f"s3://{bucket}/{target} is being written by another run")
+
+    def _copy(self, bucket: str, key: str, target: str, started: str, condition: dict[str, str]) -> None:
+        source: Any = {"Bucket": bucket, "Key": key}
+        try:
+            self.s3.copy_object(Bucket=bucket, Key=target, CopySource=source, **condition)  # type: ignore[arg-type] # IfMatch or IfNoneMatch
+            return
+        except ParamValidationError:
+            pass  # a boto3 that is older than conditions on copies
+        except ClientError as error:
+            if _code(error) not in _NOT_IN_ONE:
+                raise
+        size = self.s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
+        upload = Upload(self.s3, bucket, target, compress=False, started=started)
+        upload.copy(source, size, condition)
+
+    def started(self, bucket: str, key: str) -> str:
+        """When the run began that wrote the object; an empty text when there is none, or no run wrote it."""
+        with _explained(f"look at s3://{bucket}/{key}"):
+            found = _head(self.s3, bucket, key)
+        return found["Metadata"].get(STARTED, "") if found else ""
+
     def remove(self, bucket: str, key: str) -> None:
         """Removes the object, if it is there."""
         with _explained(f"remove s3://{bucket}/{key}"):
             self.s3.delete_object(Bucket=bucket, Key=key)
+
+    def remove_all(self, bucket: str, prefix: str) -> None:
+        """Removes every object under the prefix."""
+        keys = [item.key for item in self.list(bucket, prefix)]
+        for some in (keys[first : first + 1000] for first in range(0, len(keys), 1000)):
+            with _explained(f"remove s3://{bucket}/{prefix}"):
+                answer = self.s3.delete_objects(
+                    Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
+                )
+            for error in answer.get("Errors", ()):
+                raise ReplayStopped(
+                    f"cannot remove s3://{bucket}/{error.get('Key')}: {error.get('Code')}: {error.get('Message')}"
+                )
 
 
 @dataclass
@@ -188,6 +252,31 @@ class Upload:
         """Adds to the object."""
         self._hold(self._gzip.compress(data) if self._gzip else data)
 
+    def copy(self, source: Any, size: int, condition: dict[str, str]) -> None:
+        """Makes the object of another one, in parts: conditions on those are as old as conditional writes.
+
+        Args:
+            source: boto3's `CopySource`.
+            size: Its bytes.
+            condition: On what the object depends.
+        """
+        try:
+            self._begin()
+            for first in range(0, size, COPY_PART):
+                number = len(self._parts) + 1
+                answer = self.s3.upload_part_copy(
+                    Bucket=self.bucket,
+                    Key=self.key,
+                    UploadId=self._upload_id,
+                    PartNumber=number,
+                    CopySource=source,
+                    CopySourceRange=f"bytes={first}-{min(first + COPY_PART, size) - 1}",
+                )
+                self._parts.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
+            self._put(condition)
+        finally:
+            self._abort()
+
     def _hold(self, data: bytes) -> None:
         self.written += len(data)
         self._held += data
@@ -198,14 +287,17 @@ class Upload:
 
     def _send(self, part: bytes) -> None:
         if not self._upload_id:
-            self._upload_id = self.s3.create_multipart_upload(
-                Bucket=self.bucket, Key=self.key, **self._metadata()
-            )["UploadId"]
+            self._begin()
         number = len(self._parts) + 1
         response = self.s3.upload_part(
             Bucket=self.bucket, Key=self.key, UploadId=self._upload_id, PartNumber=number, Body=part
         )
         self._parts.append({"PartNumber": number, "ETag": response["ETag"]})
+
+    def _begin(self) -> None:
+        self._upload_id = self.s3.create_multipart_upload(
+            Bucket=self.bucket, Key=self.key, **self._metadata()
+        )["UploadId"]
 
     def _complete(self) -> None:
         if self._gzip:
@@ -214,7 +306,7 @@ class Upload:
             self._send(bytes(self._held))
         for _ in range(5):
             try:
-                self._put(self._condition())
+                self._put(_condition(self.s3, self.bucket, self.key, self.started))
                 return
             except ClientError as error:
                 if not self.started or _code(error) not in _CONFLICT | _ABSENT:
@@ -244,21 +336,6 @@ class Upload:
 
     def _metadata(self) -> dict[str, Any]:
         return {"Metadata": {STARTED: self.started}} if self.started else {}
-
-    def _condition(self) -> dict[str, str]:
-        """On what the write depends, so that of two runs the later one wins, whichever ends last."""
-        if not self.started:
-            return {}
-        try:
-            found = self.s3.head_object(Bucket=self.bucket, Key=self.key)
-        except ClientError as error:
-            # 403 is what S3 says of a missing object to those who may list only a part of the bucket.
-            if _code(error) in _ABSENT | _DENIED:
-                return {"IfNoneMatch": "*"}
-            raise
-        if found["Metadata"].get(STARTED, "") > self.started:
-            raise Superseded(f"s3://{self.bucket}/{self.key} was written by a run that began later")
-        return {"IfMatch": found["ETag"]}
 
     def _abort(self) -> None:
         if self._upload_id:
@@ -317,6 +394,29 @@ def connect() -> tuple[S3Client, LambdaClient]:
         "lambda", config=Config(retries=retries, read_timeout=905, connect_timeout=10, tcp_keepalive=True)
     )
     return s3, functions  # type: ignore[return-value] # botocore's clients are untyped
+
+
+def _head(s3: S3Client, bucket: str, key: str) -> Any:
+    """What S3 says of the object; None when it is not there."""
+    try:
+        return s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        # 403 is what S3 says of a missing object to those who may list only a part of the bucket.
+        if _code(error) in _ABSENT | _DENIED:
+            return None
+        raise
+
+
+def _condition(s3: S3Client, bucket: str, key: str, started: str) -> dict[str, str]:
+    """On what a write depends, so that of two runs the later one wins, whichever ends last."""
+    if not started:
+        return {}
+    found = _head(s3, bucket, key)
+    if found is None:
+        return {"IfNoneMatch": "*"}
+    if found["Metadata"].get(STARTED, "") > started:
+        raise Superseded(f"s3://{bucket}/{key} was written by a run that began later")
+    return {"IfMatch": found["ETag"]}
 
 
 @contextmanager

@@ -1,14 +1,19 @@
-"""The last step: what all workers did, as one object and as the execution's output."""
+"""The third step and the last: the verdict on what all workers did, and the summary of it all.
+
+The verdict decides whether the staged results are published. The summary is the execution's output, and an object.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from archive_replay.replaying import Tally
 from archive_replay.settings import Run
-from archive_replay.storage import Storage
+from archive_replay.storage import ReplayStopped, Storage
 
 READERS = 16
 """Results read at the same time."""
@@ -17,7 +22,9 @@ MAX_CAUSE = 4000
 
 
 def summarise(run: Run, storage: Storage, *, now: datetime, error: str = "") -> tuple[dict[str, Any], str]:
-    """Adds up the results of a run's workers and writes the summary.
+    """Adds up the results of a run's workers, and writes the summary as it is before anything is published.
+
+    What a run has staged that has failed is removed.
 
     Args:
         run: The execution.
@@ -39,10 +46,10 @@ def summarise(run: Run, storage: Storage, *, now: datetime, error: str = "") -> 
     missing = run.objects - tally.objects
     cause = _cause(run, tally, missing=missing, error=stopped or error)
     summary = {
-        "status": "FAILED" if cause else "SUCCEEDED",
+        "status": "FAILED" if cause else "REPLAYED" if run.objects else "SUCCEEDED",
         "objects": run.objects,
         "objectsFailed": tally.failed_objects,
-        "objectsSuperseded": tally.superseded_objects,
+        "objectsSuperseded": 0,
         "objectsNotReplayed": missing,
         "objectsSkipped": run.skipped,
         "messagesIn": tally.messages_in,
@@ -51,13 +58,60 @@ def summarise(run: Run, storage: Storage, *, now: datetime, error: str = "") -> 
         "messagesFailed": tally.messages_failed,
         "bytesIn": tally.bytes_in,
         "bytesOut": tally.bytes_out,
-        "durationSeconds": round((now - datetime.fromisoformat(run.started)).total_seconds(), 3),
+        "durationSeconds": _duration(run, now),
         "failures": tally.failures,
         "errors": f"s3://{bucket}/{run.settings.destination.errors_prefix}",
         "summary": f"s3://{bucket}/{run.summary_key}",
     }
     storage.write_json(bucket, run.summary_key, summary)
+    if cause:
+        # That the run has failed matters more than what it leaves in its own folder.
+        with suppress(ReplayStopped):
+            storage.remove_all(bucket, run.staged_prefix)
     return summary, cause
+
+
+def close(
+    run: Run, summary: Mapping[str, Any], storage: Storage, *, now: datetime, error: str = ""
+) -> tuple[dict[str, Any], str]:
+    """Completes the summary with what became of publishing.
+
+    Args:
+        run: The execution.
+        summary: As it was before publishing.
+        storage: Where the notes on publishing are, and the summary.
+        now: The current time.
+        error: Why publishing ended early, if it did.
+
+    Returns:
+        The summary, and why publishing has failed: an empty text when it has not.
+    """
+    bucket = run.settings.destination.bucket
+    keys = [item.key for item in storage.list(bucket, run.published_prefix)]
+    batches, superseded, stopped = 0, 0, ""
+    with ThreadPoolExecutor(READERS) as readers:
+        for note in readers.map(lambda key: storage.read_json(bucket, key), keys):
+            stopped = stopped or note["Stopped"]
+            superseded += note["Superseded"]
+            batches += not note["Stopped"]
+    cause = ""
+    if error or stopped or batches < run.batches:
+        cause = (
+            f"{batches:,} of {run.batches:,} batches of results were published; "
+            f"{stopped or error or 'workers left no notes'}"
+        )[:MAX_CAUSE]
+    closed = {
+        **summary,
+        "status": "FAILED" if cause else "SUCCEEDED",
+        "objectsSuperseded": superseded,
+        "durationSeconds": _duration(run, now),
+    }
+    storage.write_json(bucket, run.summary_key, closed)
+    return closed, cause
+
+
+def _duration(run: Run, now: datetime) -> float:
+    return round((now - datetime.fromisoformat(run.started)).total_seconds(), 3)
 
 
 def _cause(run: Run, tally: Tally, *, missing: int, error: str) -> str:

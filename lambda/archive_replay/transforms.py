@@ -15,6 +15,8 @@ from archive_replay.storage import FunctionFailed
 
 MAX_SEARCH = 64
 """Calls spent on finding the messages of one batch on which the function fails, before its rest counts as failed."""
+HOPELESS = 5
+"""Messages of a batch that fail each by itself before anything has succeeded, after which no more are looked for."""
 
 Invoke = Callable[[bytes], bytes]
 
@@ -42,6 +44,8 @@ class Outcome:
     dropped: int = 0
     """Messages that the function left out on purpose."""
     failures: Sequence[Failed] = ()
+    messages: int = 0
+    """Of how many messages it is the outcome."""
 
 
 class ContractBroken(FunctionFailed):
@@ -77,7 +81,7 @@ class LambdaActivity:
         messages = _answer(self.invoke(batch.array))
         if not isinstance(messages, list):
             raise ContractBroken(f"the function must return a list of messages, got {_kind(messages)}")
-        return Outcome(lines_of(messages), len(messages), dropped=max(0, len(batch) - len(messages)))
+        return Outcome(lines_of(messages), len(messages), dropped=max(0, len(batch) - len(messages)), messages=len(batch))
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ class FirehoseTransformation:
                             f"the function must return Ok, Dropped or ProcessingFailed, got {other!r}",
                         )
                     )
-        return Outcome(b"".join(line + b"\n" for line in lines), len(lines), dropped, failures)
+        return Outcome(b"".join(line + b"\n" for line in lines), len(lines), dropped, failures, len(batch))
 
 
 def outcomes(transform: Transform, batch: Batch, *, search: int = MAX_SEARCH) -> Iterator[Outcome]:
@@ -151,7 +155,7 @@ def outcomes(transform: Transform, batch: Batch, *, search: int = MAX_SEARCH) ->
 
     Where it fails on a batch, the batch is halved until the messages are found that make it fail: one poisonous
     message costs itself, not its neighbours, and a batch whose results are too large for one answer is answered in
-    parts.
+    parts. Where nothing but failures is found the search is given up: what is left is then tried as it is.
 
     Args:
         transform: The contract.
@@ -160,21 +164,29 @@ def outcomes(transform: Transform, batch: Batch, *, search: int = MAX_SEARCH) ->
     """
     waiting = [batch]
     calls = -1
+    in_vain = 0
+    succeeded = False
     while waiting:
         part = waiting.pop()
         calls += 1
         try:
-            yield transform(part)
+            outcome = transform(part)
         except FunctionFailed as error:
-            if len(part) > 1 and calls < search and not isinstance(error, ContractBroken):
+            hopeless = in_vain >= HOPELESS and not succeeded
+            if len(part) > 1 and calls < search and not hopeless and not isinstance(error, ContractBroken):
                 waiting += reversed(part.halves())
             else:
+                in_vain += 1
                 yield Outcome(
                     failures=[
                         Failed(number, message, str(error))
                         for number, message in zip(part.numbers, part.messages, strict=True)
-                    ]
+                    ],
+                    messages=len(part),
                 )
+        else:
+            succeeded = True
+            yield outcome
 
 
 def lines_of(messages: Sequence[Any]) -> bytes:

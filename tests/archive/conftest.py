@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
 
 from archive_replay import index
 from archive_replay.settings import Run
@@ -77,6 +77,9 @@ class FakeS3:
     before_write: list[Callable[[], None]] = field(default_factory=list)
     """What happens between the next look at an object and the write: someone else's write."""
     page = 3
+    copy_limit = 5 << 30
+    is_old = False
+    """Whether conditions on copies are unknown here."""
 
     def _called(self, operation: str, bucket: str, key: str) -> dict[str, Stored]:
         self.calls.append((operation, key))
@@ -121,14 +124,54 @@ class FakeS3:
         objects = self._called("HeadObject", Bucket, Key)
         if Key not in objects:
             raise fault("HeadObject", "404", 404)
-        return {"ETag": objects[Key].etag, "Metadata": objects[Key].metadata}
+        found = objects[Key]
+        return {"ETag": found.etag, "Metadata": found.metadata, "ContentLength": len(found.body)}
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, **options: Any) -> dict[str, Any]:
         self._write("PutObject", Bucket, Key, Body, options)
         return {}
 
+    def copy_object(
+        self, *, Bucket: str, Key: str, CopySource: Mapping[str, str], **options: Any
+    ) -> dict[str, Any]:
+        if self.is_old and options.keys() & {"IfMatch", "IfNoneMatch"}:
+            raise ParamValidationError(report="Unknown parameter in input")
+        source = self._source(CopySource)
+        if len(source.body) > self.copy_limit:
+            raise fault("CopyObject", "InvalidRequest", 400)
+        self._write("CopyObject", Bucket, Key, source.body, options | {"Metadata": source.metadata})
+        return {}
+
+    def upload_part_copy(
+        self,
+        *,
+        Bucket: str,
+        Key: str,
+        UploadId: str,
+        PartNumber: int,
+        CopySource: Mapping[str, str],
+        CopySourceRange: str,
+    ) -> dict[str, Any]:
+        self._called("UploadPartCopy", Bucket, Key)
+        first, last = map(int, CopySourceRange.removeprefix("bytes=").split("-"))
+        source = self._source(CopySource)
+        assert last < len(source.body)
+        self.uploads[UploadId][PartNumber] = source.body[first : last + 1]
+        return {"CopyPartResult": {"ETag": f'"{PartNumber}"'}}
+
+    def _source(self, source: Mapping[str, str]) -> Stored:
+        if source["Key"] not in self.buckets[source["Bucket"]]:
+            raise fault("CopyObject", "NoSuchKey", 404)
+        return self.buckets[source["Bucket"]][source["Key"]]
+
     def delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
         self._called("DeleteObject", Bucket, Key).pop(Key, None)
+        return {}
+
+    def delete_objects(self, *, Bucket: str, Delete: Mapping[str, Any]) -> dict[str, Any]:
+        assert 0 < len(Delete["Objects"]) <= 1000
+        for each in Delete["Objects"]:
+            self._called("DeleteObjects", Bucket, each["Key"]).pop(each["Key"], None)
         return {}
 
     def create_multipart_upload(self, *, Bucket: str, Key: str, **options: Any) -> dict[str, Any]:
@@ -306,8 +349,24 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - as Step Functions does
                 state["Error"] = {"Error": "States.ExceedToleratedFailureThreshold", "Cause": str(error)}
                 break
-        answer = self._step("SUMMARISE", planned["Run"], State=state)
-        return dict(answer.get("Failure") or answer["Summary"])
+        return self.finish(planned, state)
+
+    def finish(
+        self, planned: dict[str, Any], state: dict[str, Any] | None = None, *, times: int = 1
+    ) -> dict[str, Any]:
+        """What comes after the replay: the verdict and, if that is good, publishing, each batch so many times."""
+        state = self._step("SUMMARISE", planned["Run"], State=state or dict(planned))
+        if "Failure" in state or not state["Summary"]["objects"]:
+            return dict(state.get("Failure") or state["Summary"])
+        assert state["Run"] == planned["Run"]
+        for batch in self.manifest() * times:
+            try:
+                self._step("PUBLISH", state["Run"], Batch=batch)
+            except Exception as error:  # noqa: BLE001 - as Step Functions does
+                state["Error"] = {"Error": "States.ExceedToleratedFailureThreshold", "Cause": str(error)}
+                break
+        state = self._step("CLOSE", state["Run"], State=state)
+        return dict(state.get("Failure") or state["Summary"])
 
     def _child(self, run: dict[str, Any], batch: dict[str, Any]) -> None:
         for _ in range(100):

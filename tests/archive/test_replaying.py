@@ -160,6 +160,7 @@ def test_errors_of_an_earlier_replay_are_gone_when_there_are_none_any_more(pipel
     pipeline.replay(All=True)
     assert len(pipeline.s3.keys(RESULT, "errors/")) == 1
 
+    pipeline.name, pipeline.started = "run-2", "2026-02-02T00:00:00.000Z"
     pipeline.function.code = lambda messages: messages
     pipeline.replay(All=True)
 
@@ -189,9 +190,8 @@ def test_a_bad_object_costs_that_object(
 
     for batch in pipeline.manifest():
         pipeline._child(planned["Run"], batch)
-    answer = pipeline._step("SUMMARISE", planned["Run"], State={})
+    summary = pipeline.finish(planned)
 
-    summary = answer["Summary"]
     assert [key.split("/")[1] for key in pipeline.s3.keys(RESULT, "out/")] == [
         "dt=2025-01-01",
         "dt=2025-01-03",
@@ -240,7 +240,7 @@ def test_more_failures_than_are_tolerated_fail_the_run_with_the_numbers(pipeline
             f"{keys[0]} message 1: ZeroDivisionError: integer division or modulo by zero"
         ),
     }
-    assert len(pipeline.s3.lines("out/")) == 7
+    assert pipeline.s3.lines("out/") == []
 
 
 def test_failures_up_to_the_tolerated_share_are_tolerated(pipeline: Any) -> None:
@@ -299,11 +299,11 @@ def test_a_function_that_cannot_be_called_ends_the_run(
 def test_a_destination_that_may_not_be_written_ends_the_run(pipeline: Any) -> None:
     tolerating(pipeline, 50)
     fill(pipeline, [{"t": 1}], [{"t": 2}])
-    pipeline.s3.denied.add(("PutObject", "^out/"))
+    pipeline.s3.denied.add(("PutObject", "/staged/"))
 
     answer = pipeline.replay(All=True)
 
-    assert "cannot write s3://result-bucket/out/dt=2025-01-01/" in answer["Cause"]
+    assert "cannot write s3://result-bucket/runs/out/run-1/staged/dt=2025-01-01/" in answer["Cause"]
     assert "AccessDenied: AccessDenied in PutObject" in answer["Cause"]
 
 
@@ -319,8 +319,8 @@ def test_throttling_is_left_to_the_state_machine(pipeline: Any, code: str, statu
     left = pipeline._step("REPLAY", planned["Run"], Batch=batch)
 
     assert left["Keys"] == []
+    assert pipeline.finish(planned)["messagesIn"] == 1
     assert pipeline.s3.lines("out/") == [{"t": 1}]
-    assert pipeline._step("SUMMARISE", planned["Run"], State={})["Summary"]["messagesIn"] == 1
 
 
 def test_a_payload_that_lambda_refuses_is_searched_for_the_message_at_fault(pipeline: Any) -> None:
@@ -346,7 +346,7 @@ def test_what_there_is_no_time_for_is_left_to_the_next_call(pipeline: Any) -> No
     assert left == {"Number": 0, "Keys": batch["Keys"][3:], "Part": 1}
     pipeline.clock.left = 900
     assert pipeline._step("REPLAY", planned["Run"], Batch=left)["Keys"] == []
-    summary = pipeline._step("SUMMARISE", planned["Run"], State={})["Summary"]
+    summary = pipeline.finish(planned)
     assert (summary["objects"], summary["messagesIn"]) == (5, 100)
     assert len(pipeline.s3.lines("out/")) == 100
 
@@ -363,7 +363,7 @@ def test_an_object_that_takes_longer_than_a_function_may_run_costs_that_object(p
     pipeline.clock.left = 100
     pipeline._step("REPLAY", planned["Run"], Batch=left)
 
-    summary = pipeline._step("SUMMARISE", planned["Run"], State={})["Summary"]
+    summary = pipeline.finish(planned)
     assert summary["failures"] == [
         {"Key": keys[0], "Reason": "takes longer than a function may run: it is too large"}
     ]
@@ -410,58 +410,73 @@ def test_workers_without_results_fail_the_run(pipeline: Any) -> None:
     )
 
 
-def test_a_cancelled_run_s_late_workers_do_not_replace_what_a_later_run_wrote(pipeline: Any) -> None:
-    fill(pipeline, [{"t": 1}])
-    old = pipeline.plan(All=True)
-    [batch] = pipeline.manifest()
-    pipeline.name, pipeline.started = "run-2", "2026-02-01T00:00:00.001Z"
-    pipeline.function.code = lambda messages: [{"new": True}]
-    pipeline.replay(All=True)
-
-    pipeline.function.code = lambda messages: [{"old": True}]
-    pipeline._step("REPLAY", old["Run"], Batch=batch)
-
-    assert pipeline.s3.lines("out/") == [{"new": True}]
-    summary = pipeline._step("SUMMARISE", old["Run"], State={})["Summary"]
-    assert (summary["objects"], summary["objectsSuperseded"], summary["objectsFailed"]) == (1, 1, 0)
-
-
-def test_of_two_runs_that_write_at_the_same_time_the_later_one_wins(pipeline: Any) -> None:
-    fill(pipeline, [{"t": 1}])
-    old = pipeline.plan(All=True)
-    [batch] = pipeline.manifest()
-    pipeline.name, pipeline.started = "run-2", "2026-02-02T00:00:00.000Z"
-    new = pipeline.plan(All=True)
-
-    def late() -> None:
-        """The new run writes its result just after the old one has looked at what is there."""
-        pipeline.function.code = lambda messages: [{"new": True}]
-        pipeline._step("REPLAY", new["Run"], Batch=batch)
-
-    pipeline.s3.before_write.append(late)
-    pipeline.function.code = lambda messages: [{"old": True}]
-    pipeline._step("REPLAY", old["Run"], Batch=batch)
-
-    assert pipeline.s3.lines("out/") == [{"new": True}]
-
-
 def test_a_function_that_fails_on_everything_is_not_searched_for_poison_in_every_batch(pipeline: Any) -> None:
     tolerating(pipeline, 50)
-    calls = 0
-
-    def broken(messages: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        raise ImportError("no module named x")
-
-    pipeline.function.code = broken
+    pipeline.settings["MaxConcurrency"] = 1
     pipeline.settings["Function"]["BatchSize"] = 100
-    fill(pipeline, [{"t": n} for n in range(10_000)])
+    calls = breaking(pipeline)
+    fill(pipeline, [{"t": n} for n in range(10_000)], [{"t": 1}, {"t": 2}], [{"t": 1}])
 
     answer = pipeline.replay(All=True)
 
-    assert "10,000 of 10,000 messages failed" in answer["Cause"]
-    assert calls < 300
+    assert answer["Cause"].startswith(
+        "2 of 3 objects and 10,002 of 10,002 messages failed, 1 objects were not replayed, tolerated are 50%; first: "
+    )
+    # One for each batch, the search in the first one, and none for the object after the run had failed.
+    assert len(calls) < 101 + 30
+
+
+def test_without_tolerance_a_worker_calls_until_it_knows_which_message_fails_and_no_more(
+    pipeline: Any,
+) -> None:
+    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Function"]["BatchSize"] = 500
+    keys = fill(pipeline, *[[{"t": n} for n in range(1000)]] * 10)
+    calls = breaking(pipeline)
+
+    answer = pipeline.replay(All=True)
+
+    assert [len(messages) for messages in calls] == [500, 250, 125, 62, 31, 15, 7, 3, 1]
+    assert answer["Cause"] == (
+        "0 of 10 objects and 1 of 1 messages failed, 9 objects were not replayed, tolerated are 0%; first: "
+        f"{keys[0]} message 1: ImportError: no module named x"
+    )
+    assert pipeline.s3.lines("errors/") == [
+        {"key": keys[0], "number": 1, "reason": "ImportError: no module named x", "message": '{"t": 0}'}
+    ]
+
+
+def test_without_tolerance_an_unreadable_line_ends_the_object_and_the_run(pipeline: Any) -> None:
+    pipeline.put(pipeline.channel_key(START), raw=b"nonsense\n")
+
+    answer = pipeline.replay(All=True)
+
+    assert answer["Cause"].startswith("0 of 1 objects and 1 of 1 messages failed, tolerated are 0%; first: ")
+
+
+def breaking(pipeline: Any) -> list[Any]:
+    """Breaks the function for good; gives the list that its calls go to."""
+    calls: list[Any] = []
+
+    def broken(messages: Any) -> Any:
+        calls.append(messages)
+        raise ImportError("no module named x")
+
+    pipeline.function.code = broken
+    return calls
+
+
+def test_an_object_of_which_every_message_fails_has_failed_and_keeps_its_result(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    fill(pipeline, [{"t": 1}, {"t": 2}], [{"t": 3}, {"t": 4}])
+    pipeline.replay(All=True)
+
+    pipeline.name, pipeline.started = "run-2", "2026-02-02T00:00:00.000Z"
+    pipeline.function.code = lambda messages: [{"t": 1 / max(0, 3 - message["t"])} for message in messages]
+    summary = pipeline.replay(All=True)
+
+    assert (summary["objectsFailed"], summary["messagesFailed"]) == (1, 2)
+    assert pipeline.s3.lines("out/") == [{"t": 0.5}, {"t": 1.0}, {"t": 3}, {"t": 4}]
 
 
 def test_a_large_object_becomes_a_multipart_upload(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -586,8 +586,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "'prefix' must be a text, got int 7",
     ),
     "prefix that is too long": (
-        {"source": lambda it: Archive.firehose(it.raw, prefix="ü" * 351)},
-        "'prefix' must have at most 700 bytes, got 702",
+        {"source": lambda it: Archive.firehose(it.raw, prefix="ü" * 326)},
+        "'prefix' must have at most 650 bytes, got 652",
     ),
     "buffer that is too long": (
         {"source": lambda it: Archive.firehose(it.raw, buffer_interval=Duration.minutes(16))},

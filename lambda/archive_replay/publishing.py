@@ -1,0 +1,70 @@
+"""The fourth step: a batch of staged results, copied to their places when the whole run has gone well.
+
+Until here a run has touched nothing that earlier runs have published: one that fails leaves that as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from archive_replay.layouts import layout_of
+from archive_replay.settings import Run
+from archive_replay.storage import ReplayStopped, Storage, Superseded
+
+COPIES = 8
+"""Results copied at the same time: S3 does the work, and what takes time is to ask it."""
+
+
+def publish(run: Run, batch: Mapping[str, Any], storage: Storage) -> None:
+    """Publishes the results of a batch's objects; what has been published already is passed over.
+
+    Args:
+        run: The execution.
+        batch: A line of the manifest.
+        storage: Where the results are, and go.
+
+    Raises:
+        ReplayStopped: A result is gone, or cannot be written.
+        Throttled: The batch should be repeated later.
+    """
+    superseded, stopped = 0, ""
+    names = [layout_of(run.settings.source).output_name(key) for key in batch["Keys"]]
+    try:
+        with ThreadPoolExecutor(COPIES) as copies:
+            superseded = sum(copies.map(lambda name: _publish(run, name, storage), names))
+    except ReplayStopped as error:
+        stopped = str(error)
+    note = {"Stopped": stopped, "Superseded": superseded}
+    # Under the same name when repeated, so nothing counts twice.
+    storage.write_json(
+        run.settings.destination.bucket, f"{run.published_prefix}{batch['Number']:06d}.json", note
+    )
+    if stopped:
+        raise ReplayStopped(stopped)
+
+
+def _publish(run: Run, name: str, storage: Storage) -> bool:
+    """Publishes one result; gives whether that of a run that began later was there."""
+    destination = run.settings.destination
+    bucket, staged = destination.bucket, run.staged_prefix + name
+    target, errors = destination.prefix + name, destination.errors_prefix + name
+    try:
+        copied = storage.copy(bucket, staged, target, started=run.started)
+    except Superseded:
+        storage.remove(bucket, staged)
+        return True
+    noted = storage.started(bucket, errors)
+    if copied:
+        # Those of earlier runs: what they tell is settled. A run's own stay, and those of a later one.
+        if noted and noted < run.started:
+            storage.remove(bucket, errors)
+        storage.remove(bucket, staged)
+    elif noted < run.started:
+        # Neither did it fail, of which there would be a note: then it was published before, or is gone.
+        published = storage.started(bucket, target)
+        if published < run.started:
+            raise ReplayStopped(f"the staged result s3://{bucket}/{staged} is gone")
+        return published > run.started
+    return False

@@ -1,0 +1,289 @@
+"""What a run leaves in the destination: all that it made, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from archive_replay.storage import Superseded, Throttled
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+RESULT = "result-bucket"
+
+
+def fill(pipeline: Any, *objects: list[Any]) -> list[str]:
+    return [
+        pipeline.put(pipeline.channel_key(START + timedelta(days=day)), *messages)
+        for day, messages in enumerate(objects)
+    ]
+
+
+def later(pipeline: Any) -> None:
+    """From now on it is another run."""
+    pipeline.name, pipeline.started = "run-2", "2026-02-02T00:00:00.000Z"
+
+
+def destination(pipeline: Any) -> dict[str, tuple[bytes, str]]:
+    """Every byte of the results, and which run they are of."""
+    return {
+        key: (stored.body, stored.metadata["replay-started"])
+        for key, stored in pipeline.s3.buckets[RESULT].items()
+        if key.startswith("out/")
+    }
+
+
+def replayed(pipeline: Any) -> Any:
+    """A run whose batches are all replayed."""
+    planned = pipeline.plan(All=True)
+    for batch in pipeline.manifest():
+        pipeline._child(planned["Run"], batch)
+    return planned
+
+
+def fail_on(value: int) -> Any:
+    return lambda messages: [{"new": 1 // (message["t"] - value)} for message in messages]
+
+
+@pytest.fixture
+def filled(pipeline: Any) -> Iterator[Any]:
+    """Three objects with a published result each, and a run that comes after that."""
+    pipeline.settings["MaxConcurrency"] = 3
+    fill(pipeline, [{"t": 1}], [{"t": 2}], [{"t": 3}])
+    pipeline.replay(All=True)
+    later(pipeline)
+    return pipeline
+
+
+def test_nothing_is_published_while_the_run_may_still_fail(filled: Any) -> None:
+    before = destination(filled)
+    filled.function.code = lambda messages: [{"new": True}]
+
+    replayed(filled)
+
+    assert destination(filled) == before
+    assert len(filled.s3.keys(RESULT, "runs/out/run-2/staged/")) == 3
+
+
+def test_a_run_that_fails_leaves_the_destination_byte_for_byte(filled: Any) -> None:
+    before = destination(filled)
+    filled.function.code = fail_on(3)
+
+    answer = filled.replay(All=True)
+
+    assert answer["Error"] == "ReplayFailed"
+    assert destination(filled) == before
+    assert filled.s3.keys(RESULT, "runs/out/run-2/staged/") == []
+    [error] = filled.s3.lines("errors/out/dt=2025-01-03/")
+    assert error["reason"].startswith("ZeroDivisionError")
+
+
+def test_tolerated_failures_publish_the_others_and_keep_the_failed_object_s_result(filled: Any) -> None:
+    filled.settings["ToleratedFailurePercentage"] = 40
+    filled.function.code = lambda messages: [{"new": True}]
+    filled.s3.denied.add(("GetObject", "^raw/.*dt=2025-01-02"))
+
+    summary = filled.replay(All=True)
+
+    assert (summary["status"], summary["objectsFailed"]) == ("SUCCEEDED", 1)
+    assert filled.s3.lines("out/") == [{"new": True}, {"t": 2}, {"new": True}]
+
+
+def test_what_is_staged_is_gone_when_it_is_published(filled: Any) -> None:
+    filled.replay(All=True)
+
+    assert filled.s3.keys(RESULT, "runs/out/run-2/staged/") == []
+    summary = json.loads(filled.s3.buckets[RESULT]["runs/out/run-2/summary.json"].body)
+    assert (summary["status"], summary["messagesOut"]) == ("SUCCEEDED", 3)
+
+
+def test_publishing_twice_is_the_same_as_once(filled: Any) -> None:
+    filled.function.code = lambda messages: [{"new": message["t"]} for message in messages]
+    planned = replayed(filled)
+
+    summary = filled.finish(planned, times=2)
+
+    assert summary["status"] == "SUCCEEDED"
+    assert filled.s3.lines("out/") == [{"new": 1}, {"new": 2}, {"new": 3}]
+
+
+def test_publishing_goes_on_where_it_broke(filled: Any) -> None:
+    filled.settings["MaxConcurrency"] = 1
+    planned = replayed(filled)
+    [batch] = filled.manifest()
+    filled.s3.fail("CopyObject", "SlowDown", 503, "dt=2025-01-02")
+
+    with pytest.raises(Throttled, match="cannot write s3://result-bucket/out/dt=2025-01-02"):
+        filled._step("PUBLISH", planned["Run"], Batch=batch)
+    summary = filled.finish(planned)
+
+    assert summary["status"] == "SUCCEEDED"
+    assert {started for _, started in destination(filled).values()} == {filled.started}
+
+
+def test_publishing_passes_over_an_object_that_failed(filled: Any) -> None:
+    filled.settings["ToleratedFailurePercentage"] = 40
+    filled.s3.denied.add(("GetObject", "^raw/.*dt=2025-01-02"))
+
+    summary = filled.finish(replayed(filled), times=2)
+
+    assert summary["status"] == "SUCCEEDED"
+
+
+def test_a_staged_result_that_is_gone_fails_the_run(filled: Any) -> None:
+    planned = replayed(filled)
+    lost = filled.s3.keys(RESULT, "runs/out/run-2/staged/dt=2025-01-02/")[0]
+    del filled.s3.buckets[RESULT][lost]
+
+    answer = filled.finish(planned)
+
+    assert answer == {
+        "Error": "PublishingFailed",
+        "Cause": (
+            f"1 of 3 batches of results were published; the staged result s3://{RESULT}/{lost} is gone"
+        ),
+    }
+
+
+def test_a_destination_that_may_not_be_written_fails_the_run_with_the_reason(filled: Any) -> None:
+    filled.s3.denied.add(("CopyObject", "^out/"))
+    before = destination(filled)
+
+    answer = filled.replay(All=True)
+
+    assert answer["Error"] == "PublishingFailed"
+    assert answer["Cause"].startswith(
+        "0 of 3 batches of results were published; cannot write s3://result-bucket/out/dt=2025-01-01/"
+    )
+    assert answer["Cause"].endswith("AccessDenied: AccessDenied in CopyObject")
+    assert destination(filled) == before
+    summary = json.loads(filled.s3.buckets[RESULT]["runs/out/run-2/summary.json"].body)
+    assert summary["status"] == "FAILED"
+
+
+def test_a_worker_that_ends_without_a_word_fails_the_run_with_what_was_seen_of_it(filled: Any) -> None:
+    planned = replayed(filled)
+    state = filled._step("SUMMARISE", planned["Run"], State=planned)
+
+    state["Error"] = {"Error": "Sandbox.Timedout", "Cause": "Task timed out"}
+    answer = filled._step("CLOSE", planned["Run"], State=state)
+
+    assert answer["Failure"]["Cause"] == (
+        "0 of 3 batches of results were published; Sandbox.Timedout: Task timed out"
+    )
+
+
+def test_errors_of_earlier_runs_go_when_results_are_published_and_not_before(filled: Any) -> None:
+    filled.settings["ToleratedFailurePercentage"] = 40
+    filled.function.code = fail_on(2)
+    filled.replay(All=True)
+    [stale] = filled.s3.keys(RESULT, "errors/")
+
+    filled.name, filled.started = "run-3", "2026-02-03T00:00:00.000Z"
+    filled.function.code = lambda messages: messages
+    planned = replayed(filled)
+
+    assert filled.s3.keys(RESULT, "errors/") == [stale]
+    filled.finish(planned)
+    assert filled.s3.keys(RESULT, "errors/") == []
+
+
+def test_the_errors_of_a_run_stay_beside_the_results_that_it_publishes(pipeline: Any) -> None:
+    pipeline.settings["ToleratedFailurePercentage"] = 50
+    fill(pipeline, [{"t": 1}, {"t": 2}])
+    pipeline.function.code = fail_on(1)
+
+    pipeline.replay(All=True)
+
+    assert [error["number"] for error in pipeline.s3.lines("errors/")] == [1]
+    assert pipeline.s3.lines("out/") == [{"new": 1}]
+
+
+def test_what_an_attempt_staged_that_was_cut_off_is_not_published_of_a_batch_given_up(filled: Any) -> None:
+    filled.settings["ToleratedFailurePercentage"] = 40
+    before = destination(filled)
+    filled.function.code = lambda messages: [{"new": True}]
+    planned = replayed(filled)
+
+    filled._step(
+        "GIVE_UP", planned["Run"], Batch=filled.manifest()[0], Error={"Error": "E", "Cause": "cut off"}
+    )
+    summary = filled.finish(planned)
+
+    assert summary["objectsFailed"] == 1
+    assert filled.s3.lines("out/dt=2025-01-01/") == [{"t": 1}]
+    assert len(set(destination(filled).values()) & set(before.values())) == 1
+
+
+def test_an_older_run_does_not_replace_what_a_newer_one_published(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}])
+    pipeline.function.code = lambda messages: [{"old": True}]
+    old, [batch] = replayed(pipeline), pipeline.manifest()
+    later(pipeline)
+    pipeline.function.code = lambda messages: [{"new": True}]
+    pipeline.replay(All=True)
+
+    pipeline.name, pipeline.started = "run-1", "2026-02-01T00:00:00.000Z"
+    summary = pipeline.finish(old)
+
+    assert pipeline.s3.lines("out/") == [{"new": True}]
+    assert (summary["objects"], summary["objectsSuperseded"], summary["objectsFailed"]) == (1, 1, 0)
+    pipeline._step("PUBLISH", old["Run"], Batch=batch)
+    assert pipeline.s3.lines("out/") == [{"new": True}]
+
+
+def test_of_two_runs_that_publish_at_the_same_time_the_later_one_wins(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}])
+    pipeline.function.code = lambda messages: [{"old": True}]
+    old, [batch] = replayed(pipeline), pipeline.manifest()
+    later(pipeline)
+    pipeline.function.code = lambda messages: [{"new": True}]
+    new = replayed(pipeline)
+    # The new run publishes just after the old one has looked at what is there.
+    pipeline.s3.before_write.append(lambda: pipeline._step("PUBLISH", new["Run"], Batch=batch))
+
+    pipeline._step("PUBLISH", old["Run"], Batch=batch)
+
+    assert pipeline.s3.lines("out/") == [{"new": True}]
+
+
+def test_the_late_workers_of_an_older_run_note_no_errors_of_what_a_newer_one_published(pipeline: Any) -> None:
+    pipeline.settings["ToleratedFailurePercentage"] = 100
+    fill(pipeline, [{"t": 1}])
+    old, [batch] = pipeline.plan(All=True), pipeline.manifest()
+    later(pipeline)
+    pipeline.replay(All=True)
+
+    pipeline.function.code = fail_on(1)
+    pipeline._step("REPLAY", old["Run"], Batch=batch)
+
+    assert pipeline.s3.keys(RESULT, "errors/") == []
+
+
+@pytest.mark.parametrize("why", ["a boto3 without conditions on copies", "no conditions", "too large"])
+def test_a_copy_that_cannot_be_made_at_once_is_made_in_parts(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr("archive_replay.storage.COPY_PART", 5 << 20)
+    body = bytes(range(256)) * (12 << 12)
+    with pipeline.storage.upload(RESULT, "staged", started="2026-01-02") as upload:
+        upload.write(body)
+    match why:
+        case "no conditions":
+            pipeline.s3.fail("CopyObject", "NotImplemented", 501)
+        case "too large":
+            pipeline.s3.copy_limit = 10 << 20
+        case _:
+            pipeline.s3.is_old = True
+
+    assert pipeline.storage.copy(RESULT, "staged", "target", started="2026-01-02")
+
+    assert [call for call, _ in pipeline.s3.calls].count("UploadPartCopy") == 3
+    stored = pipeline.s3.buckets[RESULT]["target"]
+    assert (stored.body, stored.metadata) == (body, {"replay-started": "2026-01-02"})
+    assert pipeline.s3.uploads == {}
+    with pytest.raises(Superseded, match="s3://result-bucket/target was written by a run that began later"):
+        pipeline.storage.copy(RESULT, "staged", "target", started="2026-01-01")
