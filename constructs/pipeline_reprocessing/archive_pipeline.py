@@ -319,9 +319,7 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
             .when(Condition.number_equals("$.Summary.objects", 0), done)
             .otherwise(publish)
         )
-        close = self._step(
-            "Close", {"Run": JsonPath.object_at("$.Run"), "State": JsonPath.entire_payload}
-        )
+        close = self._step("Close", {"Run": JsonPath.object_at("$.Run"), "State": JsonPath.entire_payload})
         publish.add_catch(close, result_path="$.Error")
         publish.next(close)
         close.next(

@@ -140,7 +140,9 @@ class Errors:
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if not self._upload:
-            self._upload = self._storage.upload(self._bucket, self._name, compress=True, started=self._started)
+            self._upload = self._storage.upload(
+                self._bucket, self._name, compress=True, started=self._started
+            )
         self._upload.write(lines_of([entry]))
 
 
@@ -265,7 +267,7 @@ class Worker:
                     failed = errors.tally.messages_failed
                     # An empty result would replace what an earlier run made of these messages.
                     if failed and (self._is_strict or failed == tally.messages_in + errors.unreadable):
-                        raise NoResult  # noqa: TRY301  # only so is nothing staged
+                        raise NoResult  # so that nothing is staged
                 tally.bytes_out = results.written
             except NoResult:
                 self._unstage(key)

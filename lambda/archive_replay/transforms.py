@@ -81,7 +81,9 @@ class LambdaActivity:
         messages = _answer(self.invoke(batch.array))
         if not isinstance(messages, list):
             raise ContractBroken(f"the function must return a list of messages, got {_kind(messages)}")
-        return Outcome(lines_of(messages), len(messages), dropped=max(0, len(batch) - len(messages)), messages=len(batch))
+        return Outcome(
+            lines_of(messages), len(messages), dropped=max(0, len(batch) - len(messages)), messages=len(batch)
+        )
 
 
 @dataclass(frozen=True)

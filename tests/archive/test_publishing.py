@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,7 +48,7 @@ def fail_on(value: int) -> Any:
 
 
 @pytest.fixture
-def filled(pipeline: Any) -> Iterator[Any]:
+def filled(pipeline: Any) -> Any:
     """Three objects with a published result each, and a run that comes after that."""
     pipeline.settings["MaxConcurrency"] = 3
     fill(pipeline, [{"t": 1}], [{"t": 2}], [{"t": 3}])

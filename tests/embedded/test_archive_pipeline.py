@@ -302,16 +302,29 @@ def test_tolerated_failures_are_written_down_and_the_rest_is_replayed(archive: D
     assert reasons[truncated] == "is not valid gzip: it ends early"
 
 
-def test_failures_that_are_not_tolerated_fail_the_run_with_the_numbers(archive: Deployed) -> None:
-    failing = archive.put_stream(200, lines([{"n": 200, "value": 999}, {"n": 200, "value": 1}]))
+def test_failures_that_are_not_tolerated_fail_the_run_with_the_numbers_and_leave_earlier_results(
+    archive: Deployed,
+) -> None:
+    good = archive.put_stream(199, lines([{"n": 199, "value": 1}]))
+    failing = archive.put_stream(200, lines([{"n": 200, "value": 1}]))
+    archive.run("Strict", S3Paths=[good, failing])
+    before = archive.stored("strict/dt=2025-01-09/")
+    assert len(before) == 2
+    archive.put_stream(199, lines([{"n": 199, "value": 2}]))
+    archive.put_stream(200, lines([{"n": 200, "value": 999}, {"n": 200, "value": 1}]))
 
-    described = archive.ended(archive.start("Strict", S3Paths=[failing]))
+    execution = archive.start("Strict", S3Paths=[failing])
+    described = archive.ended(execution)
 
     assert (described["status"], described["error"]) == ("FAILED", "ReplayFailed")
     assert described["cause"] == (
         "0 of 1 objects and 1 of 2 messages failed, tolerated are 0%; first: "
         f"{failing} message 1: the function returned ProcessingFailed"
     )
+    # Both objects this time: the one that does not fail is staged, and not published either.
+    assert archive.ended(archive.start("Strict", S3Paths=[good, failing]))["error"] == "ReplayFailed"
+    assert archive.stored("strict/dt=2025-01-09/") == before
+    assert archive.stored(f"runs/strict/{execution.rpartition(':')[2]}/staged/") == {}
 
 
 def test_an_object_that_is_not_there_costs_that_object(archive: Deployed) -> None:
@@ -324,7 +337,7 @@ def test_an_object_that_is_not_there_costs_that_object(archive: Deployed) -> Non
         "1 of 2 objects and 0 of 1 messages failed, tolerated are 40%; first: "
     )
     assert "stream/not there: cannot be read: " in described["cause"]
-    assert {"n": 300, "value": 1, "stream": "readings"} in archive.results("tolerant/")
+    assert {"n": 300, "value": 1, "stream": "readings"} not in archive.results("tolerant/")
 
 
 def test_a_missing_bucket_fails_the_run_with_the_reason(archive: Deployed) -> None:
@@ -334,22 +347,22 @@ def test_a_missing_bucket_fails_the_run_with_the_reason(archive: Deployed) -> No
     assert described["cause"].startswith("cannot list s3://there-is-no-such-bucket/: NoSuchBucket: ")
 
 
-def test_a_run_that_is_stopped_leaves_whole_results_and_the_next_one_completes_them(
+def test_a_run_that_is_stopped_leaves_the_destination_and_the_next_one_completes_it(
     archive: Deployed,
 ) -> None:
     for day in range(100, 112):
         archive.put_channel(day, *[{"n": day, "value": 1, "sleep": 0.5}] * 6)
     last_fortnight = {"StartTime": (START + timedelta(days=100)).isoformat()}
     execution = archive.start("Channel", **last_fortnight)
-    while len(archive.stored("channel/dt=2025-04")) < 2:
+    staged = f"runs/channel/{execution.rpartition(':')[2]}/staged/"
+    while len(archive.stored(staged)) < 2:
         time.sleep(0.1)
 
     archive.states.stop_execution(executionArn=execution, error="Superseded", cause="a new deploy")
 
     assert archive.ended(execution)["status"] == "ABORTED"
-    assert all(
-        gzip.decompress(body).count(b"\n") == 6 for body in archive.stored("channel/dt=2025-04").values()
-    )
+    assert all(gzip.decompress(body).count(b"\n") == 6 for body in archive.stored(staged).values())
+    assert archive.stored("channel/dt=2025-04") == {}
 
     summary = archive.run("Channel", **last_fortnight)
 

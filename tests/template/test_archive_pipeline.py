@@ -164,9 +164,13 @@ def test_the_function_may_read_the_archive_call_the_function_and_write_the_desti
             "Resource": s3("result-bucket"),
             "Condition": {"StringLike": {"s3:prefix": ["runs/telemetry/*"]}},
         },
-        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": s3(written[0], written[2])},
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": s3(*written)},
         {"Effect": "Allow", "Action": ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource": s3(*written)},
-        {"Effect": "Allow", "Action": "s3:DeleteObject", "Resource": s3(written[1])},
+        {
+            "Effect": "Allow",
+            "Action": "s3:DeleteObject",
+            "Resource": s3(written[1], "result-bucket/runs/telemetry/*/staged/*"),
+        },
         {
             "Effect": "Allow",
             "Action": "lambda:InvokeFunction",
@@ -221,7 +225,7 @@ def test_the_state_machine_waits_for_the_function_s_policy(template: Template) -
     template.has_resource("AWS::StepFunctions::StateMachine", {"DependsOn": Match.array_with([policy])})
 
 
-def test_the_definition_plans_replays_and_summarises(definition: Mapping[str, Any]) -> None:
+def test_the_definition_plans_replays_summarises_and_publishes(definition: Mapping[str, Any]) -> None:
     states = definition["States"]
 
     assert definition["StartAt"] == "Plan"
@@ -238,6 +242,25 @@ def test_the_definition_plans_replays_and_summarises(definition: Mapping[str, An
     assert states["Replay"]["Catch"] == [
         {"ErrorEquals": ["States.ALL"], "ResultPath": "$.Error", "Next": "Summarise"}
     ]
+    assert states["Summarise"]["Next"] == "Enough replayed?"
+    assert states["Enough replayed?"] == {
+        "Type": "Choice",
+        "Choices": [
+            {"Variable": "$.Failure", "IsPresent": True, "Next": "Failed"},
+            {"Variable": "$.Summary.objects", "NumericEquals": 0, "Next": "Done"},
+        ],
+        "Default": "Publish",
+    }
+    assert states["Publish"]["Next"] == "Close"
+    assert states["Publish"]["Catch"] == [
+        {"ErrorEquals": ["States.ALL"], "ResultPath": "$.Error", "Next": "Close"}
+    ]
+    assert states["Close"]["Next"] == "All published?"
+    assert states["All published?"] == {
+        "Type": "Choice",
+        "Choices": [{"Variable": "$.Failure", "IsPresent": True, "Next": "Failed"}],
+        "Default": "Done",
+    }
     assert states["Failed"] == {
         "Type": "Fail",
         "ErrorPath": "$.Failure.Error",
@@ -246,11 +269,14 @@ def test_the_definition_plans_replays_and_summarises(definition: Mapping[str, An
     assert states["Done"] == {"Type": "Pass", "OutputPath": "$.Summary", "End": True}
 
 
-def test_the_map_reads_the_manifest_and_gives_almost_nothing_back(definition: Mapping[str, Any]) -> None:
-    replay = definition["States"]["Replay"]
+@pytest.mark.parametrize("label", ["Replay", "Publish"])
+def test_the_maps_read_the_manifest_and_give_almost_nothing_back(
+    definition: Mapping[str, Any], label: str
+) -> None:
+    replay = definition["States"][label]
 
     assert replay["MaxConcurrency"] == 40
-    assert replay["Label"] == "Replay"
+    assert replay["Label"] == label
     assert replay["ResultPath"] is None
     assert replay["ItemReader"] == {
         "Resource": "arn:<AWS::Partition>:states:::s3:getObject",
@@ -261,7 +287,20 @@ def test_the_map_reads_the_manifest_and_gives_almost_nothing_back(definition: Ma
     assert replay["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
     # Any child that fails ends the run; workers decide themselves when that is due.
     assert not {key for key in replay if key.startswith("Tolerated")}
-    assert replay["ItemProcessor"]["States"]["Batch done"] == {"Type": "Pass", "Result": {}, "End": True}
+
+    last = {
+        "Replay": {"Type": "Pass", "Result": {}, "End": True},
+        "Publish": {"Type": "Task", "End": True},  # which gives {} by itself
+    }[label]
+    ends = [state for state in replay["ItemProcessor"]["States"].values() if state.get("End")]
+    assert [{**end, **last} for end in ends] == ends
+
+
+def test_publishing_a_batch_ends_the_run_where_it_fails(definition: Mapping[str, Any]) -> None:
+    child = definition["States"]["Publish"]["ItemProcessor"]
+
+    assert child["States"].keys() == {"Publish batch"}
+    assert "Catch" not in child["States"]["Publish batch"]
 
 
 def test_a_worker_is_called_until_its_batch_is_done_and_given_up_when_it_cannot_go_on(
@@ -285,10 +324,12 @@ def test_a_worker_is_called_until_its_batch_is_done_and_given_up_when_it_cannot_
 def test_steps_are_repeated_with_back_off_while_aws_asks_to_come_back_later(
     definition: Mapping[str, Any],
 ) -> None:
-    states = {**definition["States"], **definition["States"]["Replay"]["ItemProcessor"]["States"]}
+    states = dict(definition["States"])
+    for label in ("Replay", "Publish"):
+        states |= definition["States"][label]["ItemProcessor"]["States"]
     tasks = [state for state in states.values() if state["Type"] == "Task"]
 
-    assert len(tasks) == 4
+    assert len(tasks) == 6
     for task in tasks:
         [retry] = task["Retry"]
         assert {"Throttled", "Lambda.TooManyRequestsException", "Lambda.ServiceException"} <= set(
