@@ -5,8 +5,9 @@ Until here a run has touched nothing that earlier runs have published: one that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from archive_replay.layouts import layout_of
@@ -29,42 +30,49 @@ def publish(run: Run, batch: Mapping[str, Any], storage: Storage) -> None:
         ReplayStopped: A result is gone, or cannot be written.
         Throttled: The batch should be repeated later.
     """
-    superseded, stopped = 0, ""
+    bucket = run.settings.destination.bucket
     names = [layout_of(run.settings.source).output_name(key) for key in batch["Keys"]]
+    superseded, stopped = 0, ""
     try:
         with ThreadPoolExecutor(COPIES) as copies:
-            superseded = sum(copies.map(lambda name: _publish(run, name, storage), names))
+            published = list(copies.map(lambda name: _publish(run, name, storage), names))
+        superseded = sum(each.superseded for each in published)
+        storage.remove_each(bucket, [key for each in published for key in each.settled])
     except ReplayStopped as error:
         stopped = str(error)
     note = {"Stopped": stopped, "Superseded": superseded}
     # Under the same name when repeated, so nothing counts twice.
-    storage.write_json(
-        run.settings.destination.bucket, f"{run.published_prefix}{batch['Number']:06d}.json", note
-    )
+    storage.write_json(bucket, f"{run.published_prefix}{batch['Number']:06d}.json", note)
     if stopped:
         raise ReplayStopped(stopped)
 
 
-def _publish(run: Run, name: str, storage: Storage) -> bool:
-    """Publishes one result; gives whether that of a run that began later was there."""
+@dataclass(frozen=True)
+class _Published:
+    """What became of a staged result."""
+
+    superseded: bool = False
+    """Whether that of a run that began later was in its place."""
+    settled: Sequence[str] = ()
+    """Objects that are of no more use."""
+
+
+def _publish(run: Run, name: str, storage: Storage) -> _Published:
     destination = run.settings.destination
     bucket, staged = destination.bucket, run.staged_prefix + name
     target, errors = destination.prefix + name, destination.errors_prefix + name
     try:
         copied = storage.copy(bucket, staged, target, started=run.started)
     except Superseded:
-        storage.remove(bucket, staged)
-        return True
+        return _Published(superseded=True, settled=[staged])
     noted = storage.started(bucket, errors)
     if copied:
-        # Those of earlier runs: what they tell is settled. A run's own stay, and those of a later one.
-        if noted and noted < run.started:
-            storage.remove(bucket, errors)
-        storage.remove(bucket, staged)
-    elif noted < run.started:
-        # Neither did it fail, of which there would be a note: then it was published before, or is gone.
+        # What earlier runs noted of the object is settled. What this run did stays, and a later one.
+        return _Published(settled=[staged, errors] if noted and noted < run.started else [staged])
+    if noted < run.started:
+        # It did not fail, of which there would be a note: then it was published before, or is gone.
         published = storage.started(bucket, target)
         if published < run.started:
             raise ReplayStopped(f"the staged result s3://{bucket}/{staged} is gone")
-        return published > run.started
-    return False
+        return _Published(superseded=published > run.started)
+    return _Published()

@@ -243,7 +243,11 @@ class Worker:
         with self._errors(key) as errors:
             try:
                 with self._storage.upload(
-                    settings.destination.bucket, self._staged(key), compress=True, started=self._run.started
+                    settings.destination.bucket,
+                    self._staged(key),
+                    compress=True,
+                    started=self._run.started,
+                    shared=False,
                 ) as results:
                     chunks = _counted(self._storage.read(settings.source.bucket, key), tally)
                     for batch in self.reader.batches(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -136,7 +136,9 @@ class Storage:
         with self.upload(bucket, key) as upload:
             upload.write(json.dumps(value, indent=1).encode())
 
-    def upload(self, bucket: str, key: str, *, compress: bool = False, started: str = "") -> Upload:
+    def upload(
+        self, bucket: str, key: str, *, compress: bool = False, started: str = "", shared: bool = True
+    ) -> Upload:
         """An object that is written whole or not at all.
 
         Args:
@@ -144,8 +146,9 @@ class Storage:
             key: As what.
             compress: Whether to gzip what is written.
             started: When the run began that writes it; a result of a run that began later then stays.
+            shared: Whether other runs write there too.
         """
-        return Upload(self.s3, bucket, key, compress=compress, started=started)
+        return Upload(self.s3, bucket, key, compress=compress, started=started, shared=shared)
 
     def copy(self, bucket: str, key: str, target: str, *, started: str) -> bool:
         """Copies an object within its bucket, in S3; a target that a run wrote that began later stays.
@@ -201,9 +204,12 @@ class Storage:
 
     def remove_all(self, bucket: str, prefix: str) -> None:
         """Removes every object under the prefix."""
-        keys = [item.key for item in self.list(bucket, prefix)]
+        self.remove_each(bucket, [item.key for item in self.list(bucket, prefix)])
+
+    def remove_each(self, bucket: str, keys: Sequence[str]) -> None:
+        """Removes the objects, those that are there, a thousand with a request."""
         for some in (keys[first : first + 1000] for first in range(0, len(keys), 1000)):
-            with _explained(f"remove s3://{bucket}/{prefix}"):
+            with _explained(f"remove s3://{bucket}/{some[0]}"):
                 answer = self.s3.delete_objects(
                     Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
                 )
@@ -225,6 +231,7 @@ class Upload:
     key: str
     compress: bool
     started: str
+    shared: bool = True
     written: int = 0
     """Bytes in the object so far."""
     _held: bytearray = field(default_factory=bytearray)
@@ -306,7 +313,7 @@ class Upload:
             self._send(bytes(self._held))
         for _ in range(5):
             try:
-                self._put(_condition(self.s3, self.bucket, self.key, self.started))
+                self._put(_condition(self.s3, self.bucket, self.key, self.started) if self.shared else {})
                 return
             except ClientError as error:
                 if not self.started or _code(error) not in _CONFLICT | _ABSENT:
