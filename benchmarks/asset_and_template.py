@@ -13,6 +13,7 @@ import argparse
 import importlib
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -104,11 +105,14 @@ def added_by(kind: str, folder: Path) -> tuple[float, float]:
 
 def measured(kind: str, folder: Path) -> tuple[float, float]:
     """The same in a fresh process."""
+    # jsii finds Node beside this Python, also when this is not started by make.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     answer = subprocess.run(
         [sys.executable, __file__, "--added-by", kind, str(folder)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PATH": path},
     )
     whole, imports = json.loads(answer.stdout)
     return whole, imports

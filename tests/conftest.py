@@ -22,6 +22,8 @@ os.environ |= {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_DEFAULT_REGION": "eu-west-1",
+    # CDK's check of each template costs more than the rest of a synth; tests/template/test_checks.py has it on purpose.
+    "CDK_VALIDATION": "false",
     # jsii finds the Node of the environment, also when pytest is not started by make.
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
 }

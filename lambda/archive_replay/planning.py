@@ -7,7 +7,7 @@ not by the Map's ItemBatcher, for here the objects' sizes are known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
@@ -19,7 +19,10 @@ from archive_replay.storage import ReplayStopped, Storage, StoredObject
 MAX_KEYS = 100
 """Objects in a batch: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""
 MAX_BYTES = 64 << 20
-"""Bytes in a batch as stored, unless a single object is larger."""
+"""Bytes as stored with which a batch is full."""
+MANY = 10_000
+"""Batches after which there are enough for any concurrency, and the rest becomes as large as can be: the output of a
+Distributed Map has three bytes for each batch here and 262,144 at most."""
 LOOK_AHEAD = 10_000
 """Objects looked at before the first batch is cut, to spread a small selection over all workers."""
 
@@ -44,7 +47,9 @@ class Plan:
 
 
 @dataclass
-class _Batch:
+class Batch:
+    """Objects that one worker replays."""
+
     keys: list[str] = field(default_factory=list)
     bytes: int = 0
 
@@ -67,7 +72,7 @@ def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> 
     result = Plan()
     objects = _selected(run.settings, selection, storage, result, now=now)
     with storage.upload(run.settings.destination.bucket, run.manifest_key) as manifest:
-        for batch in _batches(objects, workers=run.settings.max_concurrency):
+        for batch in batches(objects, workers=run.settings.max_concurrency):
             line = json.dumps({"Number": result.batches, "Keys": batch.keys}, ensure_ascii=False)
             manifest.write(line.encode() + b"\n")
             result.objects += len(batch.keys)
@@ -107,24 +112,20 @@ def _selected(
                 result.skipped += 1
 
 
-def _batches(objects: Iterator[StoredObject], *, workers: int) -> Iterator[_Batch]:
-    """The objects in their order, in batches of about as many bytes."""
+def batches(objects: Iterator[StoredObject], *, workers: int) -> Iterator[Batch]:
+    """The objects in their order, in batches of about as many bytes: so many that no worker stands idle."""
     first = list(islice(objects, LOOK_AHEAD))
-    most_keys, most_bytes = MAX_KEYS, MAX_BYTES
-    if len(first) < LOOK_AHEAD:
-        # That is all: every worker gets its share.
-        most_keys = min(most_keys, -(-len(first) // workers))
-        most_bytes = min(most_bytes, -(-sum(item.size for item in first) // workers))
-    yield from _cut(chain(first, objects), most_keys, most_bytes)
-
-
-def _cut(objects: Iterable[StoredObject], most_keys: int, most_bytes: int) -> Iterator[_Batch]:
-    batch = _Batch()
-    for item in objects:
-        if batch.keys and (len(batch.keys) >= most_keys or batch.bytes + item.size > most_bytes):
-            yield batch
-            batch = _Batch()
+    most_keys = min(MAX_KEYS, -(-len(first) // workers))
+    most_bytes = min(MAX_BYTES, -(-sum(item.size for item in first) // workers))
+    number, batch = 0, Batch()
+    for item in chain(first, objects):
         batch.keys.append(item.key)
         batch.bytes += item.size
+        # Full when it has its share, not before it would have more: else there are more batches than workers.
+        if len(batch.keys) >= most_keys or 0 < most_bytes <= batch.bytes:
+            yield batch
+            number, batch = number + 1, Batch()
+            if number == MANY:
+                most_keys, most_bytes = MAX_KEYS, MAX_BYTES
     if batch.keys:
         yield batch

@@ -64,12 +64,8 @@ def letter(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Letter
         started_at, deadline = (
             datetime.fromtimestamp(waiting[key], UTC) for key in ("started_at", "deadline")
         )
-        return Letter(
-            kind="signal",
-            request_id=event["RequestId"],
-            url=signal_url,
-            body=_fitted(_signal(answer, event)),
-            until=min(deadline + ANSWER_ALLOWANCE, started_at + MAX_WAIT),
+        return signal(
+            answer, event, signal_url, until=min(deadline + ANSWER_ALLOWANCE, started_at + MAX_WAIT)
         )
     try:
         until = Request.parse(event, now=now).answer_by
@@ -80,6 +76,17 @@ def letter(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Letter
         request_id=str(event.get("RequestId", "")),
         url=event["ResponseURL"],
         body=_fitted(_response(answer, event)),
+        until=until,
+    )
+
+
+def signal(answer: Answer, event: Mapping[str, Any], url: str, *, until: datetime) -> Letter:
+    """Addresses an answer to a WaitCondition."""
+    return Letter(
+        kind="signal",
+        request_id=event["RequestId"],
+        url=url,
+        body=_fitted(_signal(answer, event)),
         until=until,
     )
 

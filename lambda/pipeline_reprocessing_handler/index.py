@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from .answer import Answer, post, signal
 from .aws import Aws
 from .faults import Fault
 from .ledger import Ledger
@@ -53,6 +54,8 @@ class Handler:
             self._hand_over(reprocessing, outcome, event, context)
             if request.settings.wait and request.settings.wait.signal_url:
                 return reprocessing.going_on(outcome)
+        elif request.new_signal_url:
+            self._end_the_wait(outcome, request, event)
         return outcome
 
     def proceed(self, event: Mapping[str, Any], context: Any) -> Settled | Waiting:
@@ -72,11 +75,21 @@ class Handler:
             return Settled(str(event.get("PhysicalResourceId") or ""), {})
         return self._reprocessing(request).remove()
 
+    def _end_the_wait(self, outcome: Settled, request: Request, event: Mapping[str, Any]) -> None:
+        """Signals a WaitCondition that is new although nothing is run, as when only the time-out grew beyond an hour."""
+        answer = Answer(True, "nothing had to be reprocessed", outcome.physical_id, {})
+        letter = signal(answer, event, request.new_signal_url or "", until=request.answer_by)
+        if not post(letter, self._ledger(request), self._aws):
+            raise Failure("the WaitCondition of this deploy cannot be reached")
+
+    def _ledger(self, request: Request) -> Ledger:
+        return Ledger(self._aws, self._log_group, request.logical_id)
+
     def _read(self, event: Mapping[str, Any]) -> Request:
         return Request.parse(event, now=self._aws.clock.now())
 
     def _reprocessing(self, request: Request) -> Reprocessing:
-        return Reprocessing(request, Ledger(self._aws, self._log_group, request.logical_id), self._aws)
+        return Reprocessing(request, self._ledger(request), self._aws)
 
     def _hand_over(
         self, reprocessing: Reprocessing, waiting: Waiting, event: Mapping[str, Any], context: Any

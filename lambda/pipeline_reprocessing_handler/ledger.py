@@ -17,6 +17,8 @@ from urllib.parse import quote, unquote
 from .aws import Aws
 from .faults import Conflict
 
+_ROOT = "reprocessing/"
+
 SUPERSEDING = "superseding"
 """Stands for a request id: under it are the requests that end what earlier ones have begun, `<when made>=<id>`."""
 
@@ -33,7 +35,7 @@ class Ledger:
     def __init__(self, aws: Aws, log_group: str, logical_id: str) -> None:
         self._aws = aws
         self._log_group = log_group
-        self._folder = f"reprocessing/{_safe(logical_id)}/"
+        self._folder = f"{_ROOT}{_safe(logical_id)}/"
 
     def mark(self, request_id: str, mark: str) -> bool:
         """Makes the mark; False if it stood already, and then it is somebody else's or of an earlier attempt."""
@@ -46,13 +48,22 @@ class Ledger:
 
     def marks(self, request_id: str) -> Mapping[str, datetime]:
         """The marks of one request, the oldest first, each with the time at which it was made."""
-        return self._read(f"{_safe(request_id)}/").get(request_id, {})
+        return _by_request(self._read(f"{self._folder}{_safe(request_id)}/")).get(request_id, {})
 
     def requests(self) -> Mapping[str, Mapping[str, datetime]]:
         """The marks of every request that this resource ever had, by request id."""
-        return {key: marks for key, marks in self._read("").items() if key != SUPERSEDING}
+        requests = _by_request(self._read(self._folder))
+        return {request_id: marks for request_id, marks in requests.items() if request_id != SUPERSEDING}
 
-    def _read(self, below: str) -> dict[str, dict[str, datetime]]:
+    def recorded_runs(self, *, besides: str) -> frozenset[str]:
+        """The runs of all other requests to all resources of the stack."""
+        return frozenset(
+            mark.removeprefix("run=")
+            for _, request_id, mark in self._read(_ROOT)
+            if mark.startswith("run=") and request_id != besides
+        )
+
+    def _read(self, prefix: str) -> list[tuple[datetime, str, str]]:
         found: list[tuple[datetime, str, str]] = []
         page: dict[str, Any] = {}
         while True:
@@ -60,20 +71,23 @@ class Ledger:
                 "logs",
                 "describe_log_streams",
                 logGroupName=self._log_group,
-                logStreamNamePrefix=self._folder + below,
+                logStreamNamePrefix=prefix,
                 **page,
             )
             for stream in answer.get("logStreams", []):
-                request_id, _, mark = stream["logStreamName"].removeprefix(self._folder).partition("/")
+                request_id, mark = stream["logStreamName"].split("/")[2:]
                 made = datetime.fromtimestamp(stream["creationTime"] / 1000, UTC)
                 found.append((made, unquote(request_id), unquote(mark)))
             if not answer.get("nextToken"):
-                break
+                return sorted(found)
             page = {"nextToken": answer["nextToken"]}
-        marks: dict[str, dict[str, datetime]] = {}
-        for made, request_id, mark in sorted(found):
-            marks.setdefault(request_id, {})[mark] = made
-        return marks
+
+
+def _by_request(found: list[tuple[datetime, str, str]]) -> dict[str, dict[str, datetime]]:
+    requests: dict[str, dict[str, datetime]] = {}
+    for made, request_id, mark in found:
+        requests.setdefault(request_id, {})[mark] = made
+    return requests
 
 
 def _safe(text: str) -> str:

@@ -3,11 +3,12 @@
 `begin` may be repeated at any point, by Lambda or by CloudFormation, and still starts one run: it leaves marks
 in the ledger before and after the start, and whoever comes second reads them. How a second comer decides:
 
+    made=<time>       when the request was made, which may be long before it arrives
     run=<id>          somebody started a run and said so: adopt it
     start-<n>         somebody holds the right to start until LEASE is over; then, if no run has turned up,
                       the next one takes start-<n+1>
+    free-<n>          the holder of that claim has given it up, and no run will come of it
     before=<mark>     what the pipeline's newest run was before anybody started one: tells new from old
-    unsettled         given up without knowing whether a run was started
     answer-sent       CloudFormation has its answer
 """
 
@@ -78,6 +79,10 @@ class Waiting:
 
     def state(self) -> dict[str, Any]:
         return asdict(self)
+
+
+class _InDoubt(Failure):
+    """Whether a run was started is not known."""
 
 
 class Reprocessing:
@@ -184,17 +189,17 @@ class Reprocessing:
     def _supersede_earlier_requests(self) -> None:
         """From now on no request made before this one starts a run."""
         made = self._made(self._ledger.marks(self._request.request_id))
-        self._ledger.mark(SUPERSEDING, f"{made.timestamp():.3f}={self._request.request_id}")
+        self._ledger.mark(SUPERSEDING, f"{made:.3f}={self._request.request_id}")
 
     def _is_superseded(self, marks: Mapping[str, datetime]) -> bool:
         """Whether a request made after this one has said so."""
         later = (mark.partition("=") for mark in self._ledger.marks(SUPERSEDING))
-        made = self._made(marks).timestamp()
+        made = self._made(marks)
         return any(float(when) > made for when, _, by in later if by != self._request.request_id)
 
-    def _made(self, marks: Mapping[str, datetime]) -> datetime:
+    def _made(self, marks: Mapping[str, datetime]) -> float:
         """When this request was made; its marks know better where the event does not tell."""
-        return min([self._request.requested_at, *marks.values()])
+        return min([self._request.requested_at.timestamp(), *(made.timestamp() for made in marks.values())])
 
     def _left_behind(self, pipeline: Pipeline | None) -> list[str]:
         """The runs of earlier requests that may still go on.
@@ -207,11 +212,13 @@ class Reprocessing:
         started = {
             request_id: marks
             for request_id, marks in requests.items()
-            if request_id != request.request_id and min(marks.values()) <= made and any(map(_is_claim, marks))
+            if request_id != request.request_id
+            and any(map(_is_claim, marks))
+            and float(_after("made=", marks) or 0) <= made
         }
         run_ids = []
         for request_id, marks in started.items():
-            is_open = "answer-sent" not in marks or "unsettled" in marks
+            is_open = "answer-sent" not in marks or (_open_claim(marks) and not _after("run=", marks))
             if (
                 is_open or request_id == list(started)[-1]
             ):  # of the answered ones only the newest can still go on
@@ -222,24 +229,34 @@ class Reprocessing:
         return [run_id for run_id in run_ids if run_id]
 
     def _settle(self, request: Request, marks: Mapping[str, datetime], pipeline: Pipeline) -> str | None:
-        """The run that an unfinished request has started, once nothing of it is under way any more."""
+        """The run that an earlier request has started, once nothing of it is under way any more."""
         while True:
             if run_id := _after("run=", marks):
                 return run_id
-            if "answer-sent" in marks and "unsettled" not in marks:
+            claimed = _open_claim(marks)
+            if claimed is None:
                 return None
-            lease_ends = max(made for mark, made in marks.items() if _is_claim(mark)) + LEASE
-            if "answer-sent" in marks or self._clock.now() >= lease_ends:
-                return pipeline.find(request, _after("before=", marks) or "", until=lease_ends)
+            if self._clock.now() >= claimed + LEASE:
+                return self._find(pipeline, request, _after("before=", marks) or "", until=claimed + LEASE)
             self._clock.sleep(2.0)
             marks = self._ledger.marks(request.request_id)
+
+    def _find(
+        self, pipeline: Pipeline, request: Request, bookmark: str, until: datetime | None = None
+    ) -> str | None:
+        """The run that the request has started unseen; none that another request has recorded as its own."""
+        others = self._ledger.recorded_runs(besides=request.request_id)
+        return pipeline.find(request, bookmark, until=until, others=others)
 
     # -- exactly one start ------------------------------------------------------------------------------------
 
     def _start_once(self) -> str:
         request, ledger = self._request, self._ledger
         start_by = request.requested_at + START_BY
-        if not ledger.marks(request.request_id):
+        marks = ledger.marks(request.request_id)
+        if not marks:
+            ledger.mark(request.request_id, f"made={self._made(marks):.3f}")
+        if _after("before=", marks) is None:
             ledger.mark(request.request_id, f"before={self._pipeline.bookmark()}")
         for attempt in _from(1):
             marks = ledger.marks(request.request_id)
@@ -256,10 +273,18 @@ class Reprocessing:
                 )
             claim = f"start-{attempt}"
             if claim not in marks and ledger.mark(request.request_id, claim):
-                if run_id := self._start(
-                    _after("before=", marks) or "", first=attempt == 1, start_by=start_by
-                ):
+                try:
+                    run_id = self._start(
+                        _after("before=", marks) or "", first=attempt == 1, start_by=start_by
+                    )
+                except _InDoubt:
+                    raise
+                except (Failure, Fault):
+                    self._release(attempt)
+                    raise
+                if run_id:
                     return self._record(run_id)
+                self._release(attempt)
             else:
                 claimed = marks.get(claim, now)
                 self._wait_for_run_mark(until=min(claimed + LEASE, start_by))
@@ -268,7 +293,7 @@ class Reprocessing:
     def _start(self, bookmark: str, *, first: bool, start_by: datetime) -> str | None:
         """The run, started or adopted; None if the claim ended without one."""
         request, clock = self._request, self._clock
-        if not first and (run_id := self._pipeline.find(request, bookmark)):
+        if not first and (run_id := self._find(self._pipeline, request, bookmark)):
             return run_id
         until, pause = min(clock.now() + SEND_FOR, start_by), 1.0
         while True:
@@ -278,8 +303,7 @@ class Reprocessing:
                 return self._pipeline.start(request)
             except (Throttled, Conflict, Unclear) as fault:
                 log.warning("the run is not started yet: %s", fault)
-                watch = WATCH if isinstance(fault, Unclear) else timedelta()
-                if run_id := self._look_for_run(bookmark, until=clock.now() + watch):
+                if isinstance(fault, Unclear) and (run_id := self._look_for_run(bookmark)):
                     return run_id
                 if clock.now() + timedelta(seconds=pause) >= until:
                     if clock.now() + timedelta(seconds=pause) >= start_by:
@@ -288,11 +312,19 @@ class Reprocessing:
                 clock.sleep(pause)
                 pause = min(2 * pause, 15.0)
 
-    def _look_for_run(self, bookmark: str, *, until: datetime) -> str | None:
+    def _release(self, attempt: int) -> None:
+        """Says that nothing comes of a claim any more; unsaid, it is waited for in vain."""
+        try:
+            self._ledger.mark(self._request.request_id, f"free-{attempt}")
+        except Fault as fault:
+            log.warning("the claim is not released: %s", fault)
+
+    def _look_for_run(self, bookmark: str) -> str | None:
+        until = self._clock.now() + WATCH
         while True:
             try:
-                run_id, fault = self._pipeline.find(self._request, bookmark), None
-            except (Throttled, Unclear) as unseen:
+                run_id, fault = self._find(self._pipeline, self._request, bookmark), None
+            except Fault as unseen:
                 run_id, fault = None, unseen
             if run_id:
                 return run_id
@@ -300,9 +332,12 @@ class Reprocessing:
                 break
             self._clock.sleep(2.0)
         if fault:
-            self._ledger.mark(self._request.request_id, "unsettled")
-            raise self._failure(
-                f"whether the run was started is not known, so it is not started again: {fault}"
+            raise _InDoubt(
+                str(
+                    self._failure(
+                        f"whether the run was started is not known, so it is not started again: {fault}"
+                    )
+                )
             ) from fault
         return None
 
@@ -466,6 +501,12 @@ def _pause(waited: float) -> float:
 def _after(prefix: str, marks: Mapping[str, datetime]) -> str | None:
     """What the oldest mark of that kind says."""
     return next((mark.removeprefix(prefix) for mark in marks if mark.startswith(prefix)), None)
+
+
+def _open_claim(marks: Mapping[str, datetime]) -> datetime | None:
+    """When the newest claim was made of which a run may still come."""
+    claims = {mark: made for mark, made in marks.items() if _is_claim(mark)}
+    return max((made for mark, made in claims.items() if f"free-{mark[6:]}" not in marks), default=None)
 
 
 def _is_claim(mark: str) -> bool:

@@ -399,6 +399,13 @@ class Request:
         return self.previous is None or self.previous.decides_the_data != self.settings.decides_the_data
 
     @property
+    def new_signal_url(self) -> str | None:
+        """The handle of a WaitCondition that this deploy makes, of which nobody has been told before."""
+        before = self.previous.wait.signal_url if self.previous and self.previous.wait else None
+        url = self.settings.wait.signal_url if self.settings.wait else None
+        return None if url == before else url
+
+    @property
     def answer_by(self) -> datetime:
         """When CloudFormation stops listening (`ServiceTimeout`)."""
         wait = self.settings.wait

@@ -1,7 +1,7 @@
 """An AWS in memory with a clock that nobody waits for, and events as CloudFormation sends them."""
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -145,7 +145,14 @@ class FakePipeline:
         self.states[run_id] = Status(State.RUNNING)
         return run_id
 
-    def find(self, request: Request, bookmark: str, *, until: datetime | None = None) -> str | None:
+    def find(
+        self,
+        request: Request,
+        bookmark: str,
+        *,
+        until: datetime | None = None,
+        others: Collection[str] = (),
+    ) -> str | None:
         self._trouble("find")
         return next(iter(list(self.states)[int(bookmark) :]), None)
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +168,33 @@ def test_a_long_wait_is_answered_at_once_and_signalled_at_its_end(
         "UniqueId": "request-1",
         "Data": first["PhysicalResourceId"],
     }
+
+
+def test_a_wait_that_only_grew_beyond_an_hour_ends_at_once(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    before = deepcopy(machine)
+    machine["Wait"] = {"TimeoutSeconds": "36000", "SignalUrl": SIGNAL_URL}
+
+    handler(event_of("Update", machine, OldResourceProperties=before), context)
+
+    assert "start_execution" not in aws.operations()
+    (signal_url, signal), (_, answer) = [(url, json.loads(body)) for url, body in aws.answers]
+    assert (signal_url, signal["Status"]) == (SIGNAL_URL, "SUCCESS")
+    assert signal["Reason"] == "nothing had to be reprocessed"
+    assert answer["Status"] == "SUCCESS"
+
+
+def test_a_condition_that_was_told_before_is_left_alone(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    machine["Wait"] = {"TimeoutSeconds": "36000", "SignalUrl": SIGNAL_URL}
+    before = deepcopy(machine) | {"OnRemoval": "LEAVE"}
+
+    handler(event_of("Update", machine, OldResourceProperties=before), context)
+
+    ((_, answer),) = aws.answers
+    assert json.loads(answer)["Status"] == "SUCCESS"
 
 
 @pytest.mark.parametrize("unreadable", [None, {}, {"Pipeline": "an old shape"}])

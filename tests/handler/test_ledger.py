@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_reprocessing_handler.faults import Denied, Fault, Missing, Throttled
-from pipeline_reprocessing_handler.ledger import Ledger
+from pipeline_reprocessing_handler.ledger import SUPERSEDING, Ledger
 
 if TYPE_CHECKING:
     from botocore.stub import Stubber
@@ -86,6 +86,14 @@ def test_resources_do_not_see_each_others_marks(ledger: Ledger, aws: FakeAws) ->
 
     assert ledger.requests() == {}
     assert ledger.mark("5f2a-10", "start-1")
+
+
+def test_what_supersedes_is_no_request(ledger: Ledger) -> None:
+    ledger.mark(SUPERSEDING, "1738324800.000=5f2a-11")
+    ledger.mark("5f2a-10", "start-1")
+
+    assert list(ledger.requests()) == ["5f2a-10"]
+    assert list(ledger.marks(SUPERSEDING)) == ["1738324800.000=5f2a-11"]
 
 
 def test_the_functions_own_log_streams_are_no_marks(ledger: Ledger, aws: FakeAws) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline_reprocessing_handler.faults import Denied, Fault, Throttled, Unclear
@@ -182,6 +182,7 @@ def test_another_request_has_another_name(request_of: Callable[..., Request], fi
 
 
 @given(st.from_regex(r"[A-Za-z0-9]{1,255}", fullmatch=True), st.uuids())
+@example("B" * 255, "5f2a7c10-0000-11ef-8000-0a1b2c3d4e5f")
 def test_a_name_is_one_that_step_functions_takes(logical_id: str, request_id: object) -> None:
     event = {
         "RequestType": "Delete",

@@ -12,16 +12,24 @@ APP = """
 import sys
 
 import aws_cdk as cdk
-from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline
+from aws_cdk.aws_lambda import Function
+from aws_cdk.aws_s3 import Bucket
+from pipeline_reprocessing import (
+    Archive, ArchivePipeline, Destination, MessageSelection, PipelineReprocessing, Transform
+)
 
 app = cdk.App(outdir=sys.argv[1])
 stack = cdk.Stack(app, "Telemetry")
-PipelineReprocessing(
+bucket = Bucket.from_bucket_name(stack, "Bucket", "telemetry")
+function = Function.from_function_name(stack, "Function", "transform")
+pipeline = ArchivePipeline(
     stack,
-    "Backfill",
-    pipeline=ReprocessablePipeline.iot_analytics_named("telemetry"),
-    messages=MessageSelection.all(),
+    "Pipeline",
+    source=Archive.firehose(bucket, prefix="raw/"),
+    transform=Transform.firehose(function),
+    destination=Destination(bucket, prefix="clean/"),
 )
+PipelineReprocessing(stack, "Backfill", pipeline=pipeline, messages=MessageSelection.all())
 app.synth()
 """
 
@@ -96,7 +104,7 @@ def test_wheel_and_checkout_synthesize_the_same_template_and_assets(
     assert template(installed) == template(checkout)
     assert "Custom::PipelineReprocessing" in json.dumps(template(installed))
     assert file_assets(installed) == file_assets(checkout)
-    assert len(file_assets(installed)) == 1
+    assert len(file_assets(installed)) == 2, "the handler's, and that of the replay"
 
 
 def test_the_library_comes_from_the_wheel_and_constructs_from_pypi(
@@ -121,10 +129,11 @@ def test_the_library_comes_from_the_wheel_and_constructs_from_pypi(
 
 def test_asset_holds_no_compiled_files(installed: Path) -> None:
     """Pip compiles what it installs: the hash would differ between interpreters."""
-    [asset] = installed.glob("asset.*")
+    assets = installed.glob("asset.*")
 
-    files = [file.relative_to(asset) for file in asset.rglob("*") if file.is_file()]
+    files = [file.relative_to(asset) for asset in assets for file in asset.rglob("*") if file.is_file()]
 
     assert Path("pipeline_reprocessing_handler/index.py") in files
+    assert Path("archive_replay/index.py") in files
     assert Path("crhelper/__init__.py") in files
     assert not [file for file in files if file.suffix == ".pyc" or "__pycache__" in file.parts]

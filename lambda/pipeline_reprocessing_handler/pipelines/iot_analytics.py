@@ -6,7 +6,7 @@ AWS ended the service on 2025-12-15. This speaks to whatever answers its API at 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -57,14 +57,23 @@ class IotAnalyticsPipeline:
             ) from fault
         return str(_expected("reprocessingId", answer))
 
-    def find(self, request: Request, bookmark: str, *, until: datetime | None = None) -> str | None:
+    def find(
+        self,
+        request: Request,
+        bookmark: str,
+        *,
+        until: datetime | None = None,
+        others: Collection[str] = (),
+    ) -> str | None:
         made, *known = bookmark.split("~")
         if not made:
             return None  # nothing tells new runs from old ones, and an old one is not ours
         # Not "later than": the service may keep whole seconds, and the runs of one second are told by their ids.
         latest = until.timestamp() if until else math.inf  # what came later is somebody else's
         newer = [
-            run for run in self._summaries() if float(made) <= _made(run) <= latest and run["id"] not in known
+            run
+            for run in self._summaries()
+            if float(made) <= _made(run) <= latest and run["id"] not in {*known, *others}
         ]
         return str(min(newer, key=_made)["id"]) if newer else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -38,8 +39,22 @@ class Pipeline(Protocol):
     def start(self, request: Request) -> str:
         """Starts a run, sending the call a single time unless the service itself makes repeats harmless."""
 
-    def find(self, request: Request, bookmark: str, *, until: datetime | None = None) -> str | None:
-        """The run that this request has started since the bookmark, and until then, if there is one."""
+    def find(
+        self,
+        request: Request,
+        bookmark: str,
+        *,
+        until: datetime | None = None,
+        others: Collection[str] = (),
+    ) -> str | None:
+        """The run that this request has started since the bookmark, and until then, if there is one.
+
+        Args:
+            request: The request.
+            bookmark: What `bookmark` gave before.
+            until: What began later is somebody else's.
+            others: So are these runs.
+        """
 
     def status(self, run_id: str) -> Status:
         """Where the run stands."""

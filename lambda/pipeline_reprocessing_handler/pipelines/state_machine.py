@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
@@ -59,7 +60,14 @@ class StateMachinePipeline:
             raise Failure(f"state machine '{self._target.name}' cannot be started: {fault}") from fault
         return name
 
-    def find(self, request: Request, bookmark: str, *, until: datetime | None = None) -> str | None:
+    def find(
+        self,
+        request: Request,
+        bookmark: str,
+        *,
+        until: datetime | None = None,
+        others: Collection[str] = (),
+    ) -> str | None:
         name = execution_name(request)
         return None if self.status(name).state is State.UNKNOWN else name
 
