@@ -494,8 +494,8 @@ class Reprocessing:
 
 
 def _pause(waited: float) -> float:
-    """Seconds to the next look: a twentieth of the time waited so far, from half a second to nine seconds."""
-    return min(max(0.5, waited / 20), 9.0)
+    """Seconds to the next look: a twentieth of the time waited so far, from half a second to five seconds."""
+    return min(max(0.5, waited / 20), 5.0)
 
 
 def _after(prefix: str, marks: Mapping[str, datetime]) -> str | None:

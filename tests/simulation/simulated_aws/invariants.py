@@ -1,0 +1,323 @@
+"""What must hold in every world, whatever AWS does.
+
+The first list holds always. The second holds as long as AWS keeps within the bounds of FAIR WEATHER, which are
+
+- Lambda delivers every event in the end: of the three attempts at one, not all crash;
+- a call that fails is answered when it is repeated up to four times;
+- what goes wrong takes no more time than the five minutes by which a request may outlast its wait;
+- no one else starts a run on an IoT Analytics pipeline between our look at it and the settling of our start
+  (the API has no token by which the two could be told apart).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from pipeline_reprocessing_handler.request import NOT_STARTED
+
+from .cloudformation import LONGEST_ANSWER, Request
+from .runs import Run
+from .timeline import EPOCH
+from .troubles import Trouble
+from .world import World
+
+Invariant = Callable[[World], None]
+LONGEST_CALL = 70.0
+"""Seconds that a call may take that hangs and is repeated four times."""
+ENDS_WITHIN = 300.0
+"""Seconds that a continuation may take after its deadline, to cancel and to answer."""
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+# -- always ---------------------------------------------------------------------------------------------------
+
+
+def answers_are_valid(world: World) -> None:
+    """An answer is JSON of at most 4,096 bytes, with a status, an id, a reason for a failure, and the copied fields."""
+    for request in world.requests:
+        for answer in request.answers:
+            _require(len(answer.body) <= LONGEST_ANSWER, f"{len(answer.body)} bytes", request)
+            document = answer.document
+            _require(document["Status"] in ("SUCCESS", "FAILED"), "the status", request)
+            for key in ("StackId", "RequestId", "LogicalResourceId"):
+                _require(document[key] == request.event[key], f"{key} is not copied", request)
+            _require(isinstance(document["Reason"], str), "the reason is no text", request)
+            _require(document["Status"] == "SUCCESS" or document["Reason"], "a failure without a reason", request)
+            _require(isinstance(document["Data"], dict), "the data are no object", request)
+            _require(isinstance(document["NoEcho"], bool), "NoEcho", request)
+    for wait in world.cloudformation.waits:
+        for signal in wait.signals:
+            document = signal.document
+            _require(document["Status"] in ("SUCCESS", "FAILURE"), "the signal's status")
+            _require(all(document.get(key) for key in ("Reason", "UniqueId", "Data")), "the signal is not whole")
+            _require(len(signal.body) <= LONGEST_ANSWER, f"{len(signal.body)} bytes")
+
+
+def ids_follow_the_rules(world: World) -> None:
+    """An id is never empty or 'None'; Delete and a failed Update keep theirs; another names the request's own run."""
+    for request in world.requests:
+        name = _pipeline_of(request)
+        own = {f"{name}/{run.id}" for run in world.service.of(request.request_id)}
+        for answer in request.answers:
+            document = answer.document
+            answered = document["PhysicalResourceId"]
+            _require(answered not in ("", "None") and len(answered) <= 1024, f"the id {answered!r}", request)
+            failed = document["Status"] == "FAILED"
+            if request.type == "Delete" or (request.type == "Update" and failed):
+                _require(answered == request.physical_id, f"the id became {answered!r}", request)
+            elif request.type == "Update":
+                _require(answered in {request.physical_id, *own}, f"the id {answered!r}", request)
+            else:
+                unstarted = {f"{name}/{NOT_STARTED}"} if failed else set()
+                _require(answered in own | unstarted, f"the id {answered!r}", request)
+
+
+def a_request_starts_one_run_at_most(world: World) -> None:
+    """Repeated events, duplicates, crashes and lost responses start no second run for a trigger and request."""
+    for request in world.requests:
+        runs = world.service.of(request.request_id)
+        _require(len(runs) <= 1, f"{len(runs)} runs started", request)
+
+
+def a_delete_starts_nothing(world: World) -> None:
+    """No run is ever started by a Delete."""
+    for request in world.requests:
+        if request.type == "Delete":
+            _require(not world.service.of(request.request_id), "a run was started", request)
+
+
+def a_continuation_ends_by_its_deadline(world: World) -> None:
+    """No continuation is handed over after its deadline, and none goes on long after it."""
+    for event in world.functions.events:
+        deadline = _deadline_of(event.body)
+        if deadline is not None:
+            latest = deadline + LONGEST_CALL
+            _require(event.queued <= latest, f"handed over at {event.queued:.0f}, deadline {deadline:.0f}")
+    for invocation in world.functions.invocations:
+        deadline = _deadline_of(invocation.body)
+        if deadline is not None:
+            latest = max(deadline, invocation.started) + ENDS_WITHIN
+            _require(invocation.ended <= latest, f"alive at {invocation.ended:.0f}, deadline {deadline:.0f}")
+
+
+def nothing_secret_is_written(world: World) -> None:
+    """ResponseURL and SignalUrl are in no log line, traceback, ledger mark, call or answer; only the queue carries them."""
+    written = list(_written(world))
+    everything = "\n".join(text for _, text in written)
+    for secret in world.cloudformation.secrets:
+        if secret in everything:
+            place, text = next((place, text) for place, text in written if secret in text)
+            _require(False, f"a secret in {place}: {text}")
+
+
+def only_own_runs_are_cancelled(world: World) -> None:
+    """A run is cancelled only for the resource that started it, never somebody else's."""
+    resource_of = {request.request_id: request.logical_id for request in world.requests}
+    for run in world.runs:
+        for when, by in run.cancels:
+            _require(run.owner is not None, f"{by} cancelled the foreign run {run.id} at {when:.0f}")
+            _require(
+                resource_of[by] == run.resource, f"{by} of {resource_of[by]} cancelled a run of {run.resource}"
+            )
+
+
+def success_means_that_the_run_succeeded(world: World) -> None:
+    """SUCCESS of a Create or Update that waits is never said of a run that has not succeeded."""
+    for request in world.requests:
+        wait = _wait_of(request)
+        waits_here = wait and "SignalUrl" not in wait and wait["OnTimeout"] == "FAIL"
+        if request.succeeded and request.type != "Delete" and waits_here:
+            assert request.accepted
+            for run in world.service.of(request.request_id):
+                state = run.state(request.accepted.time)
+                _require(state == "SUCCEEDED", f"SUCCESS, but run {run.id} is {state}", request)
+    for wait_condition in world.cloudformation.waits:
+        signal = wait_condition.accepted
+        if signal and signal.document["Status"] == "SUCCESS":
+            run = _run_of(world, signal.document["Data"])
+            state = run.state(signal.time) if run else "missing"
+            # A run that is let go may end between the last look at it and the signal.
+            detached = run and _detaches(world, run) and run.ended > signal.time - LONGEST_CALL
+            _require(state == "SUCCEEDED" or detached, f"signalled SUCCESS, but the run is {state}")
+
+
+# -- in fair weather ------------------------------------------------------------------------------------------
+
+
+def every_request_is_answered(world: World) -> None:
+    """CloudFormation gets an answer to each request in time, unless it stops listening on its own account."""
+    for request in world.requests:
+        given_up = request.abandoned is not None and request.abandoned < request.deadline
+        _require(request.accepted is not None or given_up, "no answer", request)
+    for wait in world.cloudformation.waits:
+        given_up = wait.abandoned is not None and wait.abandoned < wait.deadline
+        _require(wait.accepted is not None or given_up, f"no signal to {wait.logical_id}")
+
+
+def no_request_is_answered_twice(world: World) -> None:
+    """One answer arrives for each request, unless the delivery itself or its record was interrupted."""
+    for request in world.requests:
+        if not _delivery_was_troubled(world, request.request_id):
+            _require(len(request.answers) <= 1, f"{len(request.answers)} answers", request)
+    for wait in world.cloudformation.waits:
+        signallers = Counter(signal.document["UniqueId"] for signal in wait.signals)
+        for request_id, count in signallers.items():
+            if not _delivery_was_troubled(world, request_id):
+                _require(count == 1, f"{count} signals to {wait.logical_id}", _request(world, request_id))
+
+
+def nothing_runs_after_removal(world: World) -> None:
+    """Under OnRemoval CANCEL no run of a resource goes on when the resource is no more."""
+    if world.cloudformation.status not in ("DELETE_COMPLETE", "ROLLBACK_COMPLETE"):
+        return
+    for run in world.service.running():
+        if run.owner is not None and not run.cancels:
+            request = _request(world, run.owner)
+            _require(
+                request.event["ResourceProperties"]["OnRemoval"] == "LEAVE", f"run {run.id} goes on", request
+            )
+
+
+def a_new_run_comes_after_the_end_of_the_last(world: World) -> None:
+    """When a run starts, every earlier run of its resource has ended or was asked to."""
+    for later in world.runs:
+        for run in world.runs:
+            if run.owner is None or run.resource != later.resource or run.created >= later.created:
+                continue
+            asked = any(when <= later.created for when, _ in run.cancels)
+            request = _request(world, later.owner or "")
+            was_left = _was_left(_request(world, run.owner), request)
+            _require(
+                asked or was_left or run.state(later.created) != "RUNNING",
+                f"run {later.id} started while {run.id} went on",
+                request,
+            )
+
+
+def a_rollback_under_keep_starts_nothing(world: World) -> None:
+    """The swapped Update of a failing deploy starts no run, unless OnRollback is REPROCESS."""
+    for request in world.requests:
+        if request.is_swapped and request.event["ResourceProperties"]["OnRollback"] == "KEEP":
+            _require(not world.service.of(request.request_id), "a run was started", request)
+
+
+def a_delete_succeeds(world: World) -> None:
+    """Delete succeeds for whatever it names."""
+    for request in world.requests:
+        if request.type == "Delete" and request.accepted:
+            _require(request.succeeded, f"Delete failed: {request.reason}", request)
+
+
+def a_failure_leaves_no_run(world: World) -> None:
+    """When a request, or the WaitCondition for it, is told FAILED, its run has ended or was asked to."""
+    failed = [
+        (request.accepted.time, request.request_id)
+        for request in world.requests
+        if request.accepted and not request.succeeded
+    ]
+    failed += [
+        (wait.accepted.time, wait.accepted.document["UniqueId"])
+        for wait in world.cloudformation.waits
+        if wait.accepted and wait.accepted.document["Status"] == "FAILURE"
+    ]
+    for when, request_id in failed:
+        for run in world.service.of(request_id):
+            _require(
+                run.state(when) != "RUNNING" or bool(run.cancels), f"run {run.id} goes on", _request(world, request_id)
+            )
+
+
+ALWAYS: tuple[Invariant, ...] = (
+    answers_are_valid,
+    ids_follow_the_rules,
+    a_request_starts_one_run_at_most,
+    a_delete_starts_nothing,
+    a_continuation_ends_by_its_deadline,
+    nothing_secret_is_written,
+    only_own_runs_are_cancelled,
+    success_means_that_the_run_succeeded,
+)
+IN_FAIR_WEATHER: tuple[Invariant, ...] = (
+    every_request_is_answered,
+    no_request_is_answered_twice,
+    nothing_runs_after_removal,
+    a_new_run_comes_after_the_end_of_the_last,
+    a_rollback_under_keep_starts_nothing,
+    a_delete_succeeds,
+    a_failure_leaves_no_run,
+)
+
+
+def check(world: World, *invariants: Invariant) -> World:
+    """Raises `Broken` unless the invariants hold; by default all of them."""
+    for invariant in invariants or ALWAYS + IN_FAIR_WEATHER:
+        invariant(world)
+    return world
+
+
+def _require(holds: object, what: str, request: Request | None = None) -> None:
+    if not holds:
+        raise Broken(f"{what} ({request})" if request else what)
+
+
+def _request(world: World, request_id: str) -> Request:
+    return next(request for request in world.requests if request.request_id == request_id)
+
+
+def _was_left(earlier: Request, later: Request) -> bool:
+    """Whether the resource was removed in between, and its run left alone."""
+    is_another = later.type == "Create" or later.event["StackId"] != earlier.event["StackId"]
+    return is_another and earlier.event["ResourceProperties"]["OnRemoval"] == "LEAVE"
+
+
+def _pipeline_of(request: Request) -> str:
+    pipeline = request.event["ResourceProperties"]["Pipeline"]
+    return str(pipeline.get("Name") or pipeline["Arn"].rpartition(":")[2])
+
+
+def _wait_of(request: Request) -> dict[str, str] | None:
+    wait: dict[str, str] | None = request.event["ResourceProperties"].get("Wait")
+    return wait
+
+
+def _run_of(world: World, physical_id: str) -> Run | None:
+    return next((run for run in world.runs if run.id == physical_id.rpartition("/")[2]), None)
+
+
+def _detaches(world: World, run: Run) -> bool:
+    wait = _wait_of(_request(world, run.owner or ""))
+    return wait is not None and wait["OnTimeout"] == "DETACH"
+
+
+def _deadline_of(body: dict[str, object]) -> float | None:
+    state = body.get("CrHelperData")
+    return state["deadline"] - EPOCH.timestamp() if isinstance(state, dict) else None
+
+
+def _delivery_was_troubled(world: World, request_id: str) -> bool:
+    """Whether a PUT, or the ledger in which it is written down, did not do as it was told."""
+    if any(
+        call.trouble not in (None, Trouble.SLOW)
+        for call in world.network.calls
+        if call.request_id == request_id and call.service in ("s3", "logs")
+    ):
+        return True
+    return any(
+        invocation.outcome in ("Crash", "TimedOut")
+        for invocation in world.functions.invocations
+        if invocation.request_id == request_id
+    )
+
+
+def _written(world: World) -> Iterator[tuple[str, str]]:
+    for line in world.functions.log:
+        yield "the log", line
+    for error in world.functions.errors:
+        yield "a traceback", error
+    for call in world.network.calls:
+        if call.operation != "invoke":  # the queue is the one place that may carry them
+            yield f"a call of {call.operation}", repr(call.parameters)

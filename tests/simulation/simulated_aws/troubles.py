@@ -1,0 +1,95 @@
+"""What can go wrong with a call, and when it does in this scenario."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+ANY = "*"
+"""Stands for every operation: the count is over all calls of the world."""
+
+
+class Trouble(StrEnum):
+    """What becomes of a call."""
+
+    THROTTLED = "throttled"
+    DENIED = "denied"
+    ERROR_BEFORE = "error before effect"
+    ERROR_AFTER = "error after effect"
+    DROPPED_BEFORE = "dropped before effect"
+    DROPPED_AFTER = "dropped after effect"
+    HANGS_BEFORE = "hangs, no effect"
+    HANGS_AFTER = "hangs, after effect"
+    LATE = "hangs, takes effect later"
+    UNREACHABLE = "no connection"
+    CRASH_BEFORE = "crash before effect"
+    CRASH_AFTER = "crash after effect"
+    SLOW = "slow"
+    REFUSED = "refused, 403"
+    UNAVAILABLE = "refused, 503"
+
+
+CRASHES = frozenset({Trouble.CRASH_BEFORE, Trouble.CRASH_AFTER})
+WITHOUT_EFFECT = frozenset(
+    {
+        Trouble.THROTTLED,
+        Trouble.DENIED,
+        Trouble.ERROR_BEFORE,
+        Trouble.DROPPED_BEFORE,
+        Trouble.HANGS_BEFORE,
+        Trouble.UNREACHABLE,
+        Trouble.CRASH_BEFORE,
+        Trouble.REFUSED,
+        Trouble.UNAVAILABLE,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Trouble with some calls of one operation.
+
+    Args:
+        operation: As boto3 spells it; `put` for answers and signals; `ANY` for whatever is called.
+        trouble: What becomes of them.
+        nth: The first one, counted from 1 since the world began.
+        times: How many in a row.
+    """
+
+    operation: str
+    trouble: Trouble
+    nth: int = 1
+    times: int = 1
+
+
+class Troubles:
+    """The faults of a scenario, and how far the counting has come."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self._faults = list(faults)
+        self._calls: Counter[str] = Counter()
+        self.met: list[Fault] = []
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each operation was called."""
+        return self._calls
+
+    def add(self, fault: Fault) -> None:
+        """Makes trouble from now on: `nth` counts from the next call."""
+        self._faults.append(
+            Fault(fault.operation, fault.trouble, self._calls[fault.operation] + fault.nth, fault.times)
+        )
+
+    def next(self, operation: str) -> Trouble | None:
+        self._calls[operation] += 1
+        self._calls[ANY] += 1
+        for fault in self._faults:
+            if fault.operation in (operation, ANY):
+                count = self._calls[fault.operation]
+                if fault.nth <= count < fault.nth + fault.times:
+                    self.met.append(fault)
+                    return fault.trouble
+        return None
