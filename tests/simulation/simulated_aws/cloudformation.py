@@ -208,7 +208,11 @@ class SimulatedCloudFormation:
     def interrupt(self, why: str) -> None:
         """Somebody cancels the deploy (`cancel`), deletes the stack that is being made (`destroy`), or another
         resource fails meanwhile (`sibling`)."""
-        if self.is_busy and self._interruption is None and self.status in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"):
+        if (
+            self.is_busy
+            and self._interruption is None
+            and self.status in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS")
+        ):
             self._interruption = why
             self._timeline.nudge()
 
@@ -297,7 +301,11 @@ class SimulatedCloudFormation:
                 yield from self._pause()
                 yield from self._roll_back(touched, made)
                 return
-        gone = [item for item in self._deployed.values() if item.spec.logical_id not in {spec.logical_id for spec in template}]
+        gone = [
+            item
+            for item in self._deployed.values()
+            if item.spec.logical_id not in {spec.logical_id for spec in template}
+        ]
         self._template = template
         self.status = "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"
         yield from self._clean_up()
@@ -305,7 +313,9 @@ class SimulatedCloudFormation:
             yield from self._remove(item)
         self.status = "UPDATE_COMPLETE"
 
-    def _roll_back(self, touched: list[tuple[CustomResource, Mapping[str, Any]]], made: list[str] | None = None) -> Steps:
+    def _roll_back(
+        self, touched: list[tuple[CustomResource, Mapping[str, Any]]], made: list[str] | None = None
+    ) -> Steps:
         self.status = "UPDATE_ROLLBACK_IN_PROGRESS"
         before = [(spec, old) for spec, old in touched]
         for position, (spec, properties) in enumerate(before):
@@ -319,15 +329,21 @@ class SimulatedCloudFormation:
                 self.status = "UPDATE_ROLLBACK_FAILED"
                 self._unfinished_rollback = before[position:]
                 return
-            self._replace(deployed, spec, request.answer_id, properties, keeps_old=not self._plan.cleans_up_after_rollback)
+            self._replace(
+                deployed,
+                spec,
+                request.answer_id,
+                properties,
+                keeps_old=not self._plan.cleans_up_after_rollback,
+            )
         self._unfinished_rollback = []
         self.status = "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"
         yield from self._clean_up()
         for logical_id in reversed(made or []):
             if logical_id in self._deployed:
                 yield from self._remove(self._deployed[logical_id])
-        for spec in self._template:
-            self._deployed[spec.logical_id].spec = spec
+        for kept in self._template:
+            self._deployed[kept.logical_id].spec = kept
         self.status = "UPDATE_ROLLBACK_COMPLETE"
 
     def _remove_everything(self, then: str, or_else: str) -> Steps:
@@ -522,5 +538,3 @@ class SimulatedCloudFormation:
                 return [self._resolved(item) for item in value]
             case _:
                 return str(value)
-
-

@@ -134,7 +134,9 @@ MakeHandler = Callable[[Aws], Handler]
 class Sandbox:
     """A process in which the function runs, warm for the next event."""
 
-    def __init__(self, timeline: Timeline, make_aws: MakeAws, make_handler: MakeHandler, lines: list[str]) -> None:
+    def __init__(
+        self, timeline: Timeline, make_aws: MakeAws, make_handler: MakeHandler, lines: list[str]
+    ) -> None:
         self._timeline = timeline
         self.output = _Output(lines)
         self.clock = VirtualClock(timeline, self)
@@ -143,7 +145,12 @@ class Sandbox:
         self.invocation: Invocation | None = None
         self._fiber: Fiber | None = None
 
-    def start(self, invocation: Invocation, body: dict[str, Any], then: Callable[[Sandbox, BaseException | None], None]) -> None:
+    def start(
+        self,
+        invocation: Invocation,
+        body: dict[str, Any],
+        then: Callable[[Sandbox, BaseException | None], None],
+    ) -> None:
         self.invocation = invocation
 
         def handle() -> None:
@@ -195,7 +202,9 @@ class SimulatedLambda:
         if parameters["FunctionName"] != FUNCTION_NAME:
             raise service_error("ResourceNotFoundException", 404, "Function not found")
         if parameters["InvocationType"] != "Event":
-            raise service_error("InvalidParameterValueException", 400, "this function is invoked asynchronously")
+            raise service_error(
+                "InvalidParameterValueException", 400, "this function is invoked asynchronously"
+            )
         payload = parameters["Payload"].decode()
         if len(payload) > LONGEST_PAYLOAD:
             raise service_error("RequestTooLargeException", 413, "the payload is too large")
@@ -208,7 +217,10 @@ class SimulatedLambda:
         if hops > LONGEST_CHAIN and self.plan.recursive_loop != "Allow":
             event.lost = "recursion stopped"
             return
-        deliveries = [0.05, *(0.05 + later for number, later in self.plan.duplicates if number == event.number)]
+        deliveries = [
+            0.05,
+            *(0.05 + later for number, later in self.plan.duplicates if number == event.number),
+        ]
         for delay in deliveries:
             copy = AsyncEvent(event.number, payload, event.queued, hops) if delay > 0.05 else event
             self._timeline.at(self._timeline.now + delay, lambda copy=copy: self._deliver(copy))  # type: ignore[misc]  # binds early
@@ -223,7 +235,9 @@ class SimulatedLambda:
                 if now - event.queued > EVENT_LIVES:
                     event.lost = "throttled for six hours"
                 else:
-                    self._timeline.at(min(until + 1.0, event.queued + EVENT_LIVES + 1), lambda: self._deliver(event))
+                    self._timeline.at(
+                        min(until + 1.0, event.queued + EVENT_LIVES + 1), lambda: self._deliver(event)
+                    )
                 return
         event.attempts += 1
         body = event.body

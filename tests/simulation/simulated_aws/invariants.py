@@ -46,14 +46,18 @@ def answers_are_valid(world: World) -> None:
             for key in ("StackId", "RequestId", "LogicalResourceId"):
                 _require(document[key] == request.event[key], f"{key} is not copied", request)
             _require(isinstance(document["Reason"], str), "the reason is no text", request)
-            _require(document["Status"] == "SUCCESS" or document["Reason"], "a failure without a reason", request)
+            _require(
+                document["Status"] == "SUCCESS" or document["Reason"], "a failure without a reason", request
+            )
             _require(isinstance(document["Data"], dict), "the data are no object", request)
             _require(isinstance(document["NoEcho"], bool), "NoEcho", request)
     for wait in world.cloudformation.waits:
         for signal in wait.signals:
             document = signal.document
             _require(document["Status"] in ("SUCCESS", "FAILURE"), "the signal's status")
-            _require(all(document.get(key) for key in ("Reason", "UniqueId", "Data")), "the signal is not whole")
+            _require(
+                all(document.get(key) for key in ("Reason", "UniqueId", "Data")), "the signal is not whole"
+            )
             _require(len(signal.body) <= LONGEST_ANSWER, f"{len(signal.body)} bytes")
 
 
@@ -121,7 +125,8 @@ def only_own_runs_are_cancelled(world: World) -> None:
         for when, by in run.cancels:
             _require(run.owner is not None, f"{by} cancelled the foreign run {run.id} at {when:.0f}")
             _require(
-                resource_of[by] == run.resource, f"{by} of {resource_of[by]} cancelled a run of {run.resource}"
+                resource_of[by] == run.resource,
+                f"{by} of {resource_of[by]} cancelled a run of {run.resource}",
             )
 
 
@@ -138,10 +143,12 @@ def success_means_that_the_run_succeeded(world: World) -> None:
     for wait_condition in world.cloudformation.waits:
         signal = wait_condition.accepted
         if signal and signal.document["Status"] == "SUCCESS":
-            run = _run_of(world, signal.document["Data"])
-            state = run.state(signal.time) if run else "missing"
+            signalled = _run_of(world, signal.document["Data"])
+            state = signalled.state(signal.time) if signalled else "missing"
             # A run that is let go may end between the last look at it and the signal.
-            detached = run and _detaches(world, run) and run.ended > signal.time - LONGEST_CALL
+            detached = (
+                signalled and _detaches(world, signalled) and signalled.ended > signal.time - LONGEST_CALL
+            )
             _require(state == "SUCCEEDED" or detached, f"signalled SUCCESS, but the run is {state}")
 
 
@@ -227,7 +234,9 @@ def a_failure_leaves_no_run(world: World) -> None:
     for when, request_id in failed:
         for run in world.service.of(request_id):
             _require(
-                run.state(when) != "RUNNING" or bool(run.cancels), f"run {run.id} goes on", _request(world, request_id)
+                run.state(when) != "RUNNING" or bool(run.cancels),
+                f"run {run.id} goes on",
+                _request(world, request_id),
             )
 
 
@@ -271,7 +280,7 @@ def _request(world: World, request_id: str) -> Request:
 def _was_left(earlier: Request, later: Request) -> bool:
     """Whether the resource was removed in between, and its run left alone."""
     is_another = later.type == "Create" or later.event["StackId"] != earlier.event["StackId"]
-    return is_another and earlier.event["ResourceProperties"]["OnRemoval"] == "LEAVE"
+    return bool(is_another and earlier.event["ResourceProperties"]["OnRemoval"] == "LEAVE")
 
 
 def _pipeline_of(request: Request) -> str:

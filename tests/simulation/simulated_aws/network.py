@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -108,7 +109,9 @@ class Network:
         sandbox.sleep(takes / 2)
         status = 200
         if trouble is Trouble.LATE:
-            self._timeline.at(self._timeline.now + READ_TIMEOUT / 2 + self._late(), lambda: self._receive_unseen(url, body))
+            self._timeline.at(
+                self._timeline.now + READ_TIMEOUT / 2 + self._late(), lambda: self._receive_unseen(url, body)
+            )
         elif trouble not in WITHOUT_EFFECT:
             status = self._receive(url, body)
             if trouble is Trouble.CRASH_AFTER:
@@ -156,10 +159,8 @@ class Network:
     def _take_effect_unseen(
         self, operation: str, parameters: Mapping[str, Any], invocation: Invocation
     ) -> None:
-        try:
+        with suppress(Exception):  # nobody waits for the answer
             self._effects[operation](parameters, invocation)
-        except Exception:  # noqa: BLE001, S110  # nobody waits for the answer
-            pass
 
     def _receive_unseen(self, url: str, body: bytes) -> None:
         self._receive(url, body)
@@ -171,7 +172,9 @@ class Network:
             return False
         now = self._timeline.now
         pipeline = str(parameters.get("pipelineName", ""))
-        return now < self.denied_until.get("role", -FOR_EVER) or now < self.denied_until.get(pipeline, -FOR_EVER)
+        return now < self.denied_until.get("role", -FOR_EVER) or now < self.denied_until.get(
+            pipeline, -FOR_EVER
+        )
 
 
 class SimulatedAws(Aws):
@@ -211,16 +214,21 @@ _VALIDATOR = ParamValidator()
 
 def _validate(service: str, operation: str, parameters: Mapping[str, Any]) -> None:
     """As boto3 does, before anything is sent."""
-    shape = _operation(service, operation).input_shape
+    shape: Any = _operation(service, operation).input_shape
     report = _VALIDATOR.validate(parameters, shape)
     if report.has_errors():
         raise AssertionError(f"{service}:{operation}: {report.generate_report()}")
 
 
 def _resource_of(parameters: Mapping[str, Any]) -> str:
-    for key in ("pipelineName", "stateMachineArn", "executionArn", "logStreamName", "StackName", "FunctionName"):
+    for key in (
+        "pipelineName",
+        "stateMachineArn",
+        "executionArn",
+        "logStreamName",
+        "StackName",
+        "FunctionName",
+    ):
         if key in parameters:
             return f"arn:aws:service:eu-west-1:123456789012:{parameters[key]}"
     return "*"
-
-

@@ -72,7 +72,9 @@ class Run:
 class Runs:
     """Every run of every pipeline."""
 
-    def __init__(self, timeline: Timeline, plans: tuple[RunPlan, ...], *, one_at_a_time: bool = False) -> None:
+    def __init__(
+        self, timeline: Timeline, plans: tuple[RunPlan, ...], *, one_at_a_time: bool = False
+    ) -> None:
         self._timeline = timeline
         self._plans = plans or (RunPlan(),)
         self._one_at_a_time = one_at_a_time
@@ -106,15 +108,21 @@ class SimulatedIotAnalytics(Runs):
     missing: frozenset[str] = frozenset()
     """Pipelines that do not exist."""
 
-    def start_pipeline_reprocessing(self, parameters: Mapping[str, Any], owner: str, resource: str) -> dict[str, Any]:
+    def start_pipeline_reprocessing(
+        self, parameters: Mapping[str, Any], owner: str, resource: str
+    ) -> dict[str, Any]:
         pipeline = self._pipeline(parameters)
         if "channelMessages" in parameters and ("startTime" in parameters or "endTime" in parameters):
-            raise service_error("InvalidRequestException", 400, "channelMessages excludes startTime and endTime")
+            raise service_error(
+                "InvalidRequestException", 400, "channelMessages excludes startTime and endTime"
+            )
         if self._one_at_a_time and any(run.pipeline == pipeline for run in self.running()):
             raise service_error("ResourceAlreadyExistsException", 409, "A reprocessing is in progress")
         return {"reprocessingId": self.add(pipeline, owner, resource, dict(parameters)).id}
 
-    def cancel_pipeline_reprocessing(self, parameters: Mapping[str, Any], owner: str, resource: str) -> dict[str, Any]:
+    def cancel_pipeline_reprocessing(
+        self, parameters: Mapping[str, Any], owner: str, resource: str
+    ) -> dict[str, Any]:
         pipeline, now = self._pipeline(parameters), self._timeline.now
         for run in self.all:
             if run.id == parameters["reprocessingId"] and run.pipeline == pipeline:

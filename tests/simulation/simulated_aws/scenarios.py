@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline_reprocessing_handler.reprocess import LEASE
 
-from .cloudformation import CloudFormationPlan, CustomResource, Other, Template
+from .cloudformation import CloudFormationPlan, Other, Template
 from .functions import LambdaPlan, MakeHandler
 from .runs import RunPlan
 from .templates import failing, reprocessing
@@ -21,7 +21,13 @@ from .timeline import FOR_EVER, Steps, Until
 from .troubles import ANY, Fault, Trouble
 from .world import World
 
-MAY_BE_DEPLOYED = ("NONE", "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "DELETE_COMPLETE")
+MAY_BE_DEPLOYED = (
+    "NONE",
+    "CREATE_COMPLETE",
+    "UPDATE_COMPLETE",
+    "UPDATE_ROLLBACK_COMPLETE",
+    "DELETE_COMPLETE",
+)
 NEVER = 1e8
 
 
@@ -246,9 +252,9 @@ def _faults(kind: str, *, fair: bool) -> st.SearchStrategy[tuple[Fault, ...]]:
         st.just(1) if fair else st.integers(1, 10),
     )
     if fair:
-        return st.tuples(
-            st.lists(st.one_of(passing, refused), max_size=2), st.lists(crash, max_size=1)
-        ).map(lambda lists: (*lists[0], *lists[1]))
+        return st.tuples(st.lists(st.one_of(passing, refused), max_size=2), st.lists(crash, max_size=1)).map(
+            lambda lists: (*lists[0], *lists[1])
+        )
     denied = st.builds(Fault, operations, st.just(Trouble.DENIED), st.integers(1, 12), st.integers(1, 100))
     return st.lists(st.one_of(passing, refused, crash, denied), max_size=5).map(tuple)
 
@@ -281,9 +287,9 @@ _DEPLOYS = st.builds(
     interruption=st.sampled_from(["sibling", "cancel", "destroy"]),
     then_wait=st.sampled_from([0.0, 0.0, 30.0, 1000.0]),
 )
-_STEPS = st.lists(
-    st.one_of(_DEPLOYS, _DEPLOYS, _DEPLOYS, st.builds(Destroy)), min_size=1, max_size=4
-).map(tuple)
+_STEPS = st.lists(st.one_of(_DEPLOYS, _DEPLOYS, _DEPLOYS, st.builds(Destroy)), min_size=1, max_size=4).map(
+    tuple
+)
 
 
 @st.composite

@@ -71,7 +71,7 @@ class World:
         self.network = Network(
             self.timeline,
             self.troubles,
-            Random(seed) if seed else None,  # noqa: S311  # it is to be the same each time
+            Random(seed) if seed else None,  # it is to be the same each time
             self._effects(),
             self.cloudformation.receive,
         )
@@ -162,5 +162,3 @@ def _real(aws: Aws) -> Handler:
 def _with_level(handler: Handler, level: str) -> Handler:
     handler._lifecycle._log_level = level
     return handler
-
-
