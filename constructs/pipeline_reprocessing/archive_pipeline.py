@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
-from aws_cdk.aws_cloudwatch import Metric
 from aws_cdk.aws_iam import Grant, IGrantable, Policy, PolicyStatement, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Architecture, Code, Function, Runtime
 from aws_cdk.aws_logs import LogGroup, RetentionDays
@@ -32,7 +31,6 @@ from aws_cdk.aws_stepfunctions import (
     StateMachineType,
     TaskInput,
 )
-from aws_cdk.aws_stepfunctions_tasks import LambdaInvoke
 from constructs import Construct
 
 from pipeline_reprocessing.acknowledged import acknowledge_wildcard
@@ -47,6 +45,10 @@ from pipeline_reprocessing.arguments import shown
 from pipeline_reprocessing.assets import packaged
 from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline
 from pipeline_reprocessing_handler.request import Failure
+
+if TYPE_CHECKING:
+    from aws_cdk.aws_cloudwatch import Metric
+    from aws_cdk.aws_stepfunctions_tasks import LambdaInvoke
 
 MAX_CONCURRENCY = 10_000
 """Child executions that a Distributed Map runs at the same time (Step Functions' quota)."""
@@ -396,6 +398,9 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
     def _step(
         self, name: str, payload: dict[str, Any], *, step: str | None = None, result_path: str | None = None
     ) -> LambdaInvoke:
+        # A large module, which an app without an archive pipeline need not load.
+        from aws_cdk.aws_stepfunctions_tasks import LambdaInvoke  # noqa: PLC0415
+
         task = LambdaInvoke(
             self,
             name,
