@@ -36,11 +36,13 @@ class Assumptions:
     call_overhead_seconds: float = 0.01
     """A synchronous invocation within a region."""
     object_overhead_seconds: float = 0.1
-    """GET, HEAD, PUT and DELETE of an object's result and errors."""
+    """GET of an object, PUT of its staged result."""
+    publish_seconds: float = 0.02
+    """HEAD, COPY and HEAD of a result, of which a worker has eight under way."""
     child_overhead_seconds: float = 0.5
-    """A child execution with its four state transitions and a warm worker."""
-    run_overhead_seconds: float = 6
-    """Three steps, the map's own start and end, and one cold start."""
+    """A child execution with its state transitions and a warm worker."""
+    run_overhead_seconds: float = 8
+    """Four steps, the start and end of two maps, and one cold start."""
     listing_seconds: float = 0.1
     """A page of 1,000 keys."""
     results_per_second: float = 400
@@ -85,15 +87,16 @@ def estimate(objects: int, given: Assumptions) -> Estimate:
         given.run_overhead_seconds
         + math.ceil(objects / 1000) * given.listing_seconds
         + sum(given.child_overhead_seconds + wave * object_seconds for wave in waves)
-        + len(cut) / given.results_per_second
+        + sum(given.child_overhead_seconds + wave * given.publish_seconds for wave in waves)
+        + 2 * len(cut) / given.results_per_second
     )
     dollars = (
-        (8 + 4 * len(cut)) * given.transition_price
-        + objects * object_seconds * given.worker_gb * given.gb_second_price
+        (14 + (4 + 2) * len(cut)) * given.transition_price
+        + objects * (object_seconds + given.publish_seconds) * given.worker_gb * given.gb_second_price
         + objects * calls_per_object * given.call_seconds * given.function_gb * given.gb_second_price
-        + (objects * calls_per_object + len(cut) + 2) * given.invocation_price
-        + (objects + 2 * len(cut) + objects / 1000) * given.put_price
-        + (2 * objects + len(cut)) * given.get_price
+        + (objects * calls_per_object + 2 * len(cut) + 3) * given.invocation_price
+        + (2 * objects + 2 * len(cut) + objects / 1000) * given.put_price
+        + (3 * objects + 2 * len(cut)) * given.get_price
     )
     return Estimate(objects, len(cut), seconds, dollars, objects * given.messages_per_object)
 

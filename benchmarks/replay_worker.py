@@ -105,7 +105,7 @@ def identity(folder: Path) -> int:
     worker = _worker(folder, "LAMBDA_ACTIVITY", lambda payload: payload)
 
     def unchanged(batch: Batch) -> Outcome:
-        return Outcome(lines_of(batch.values), len(batch))
+        return Outcome(lines_of(batch.values), len(batch), messages=len(batch))
 
     worker._transform = lambda _: unchanged  # type: ignore[assignment,method-assign]  # the seam under test
     return _replay(worker, folder)
@@ -229,7 +229,7 @@ def report(megabytes: int) -> bool:
         if work != "planning"
     }
     memory = {work: max(turn[work]["megabytes"] for turn in turns) for work in WORK}
-    print(f"  {'':32} {'messages/s':>12} {'of the floor':>14} {'peak memory':>12}")
+    print(f"  {'by processor time':32} {'messages/s':>12} {'of the floor':>14} {'peak memory':>12}")
     for work, ratio in share.items():
         print(f"  {work:32} {rate[work]:12,.0f} {ratio:14.2f} {memory[work]:9.0f} MB")
     print(
@@ -253,9 +253,10 @@ def main() -> None:
     name, folder = arguments.work
     if name != "floor":
         connect()  # it takes memory in Lambda too, and time once
-    start = time.perf_counter()
+    # The processor's time: nothing here waits, and whatever else the machine does stays out of it.
+    start = time.process_time()
     count = WORK[name](Path(folder))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1024 if sys.platform == "linux" else 1024 * 1024
     )
