@@ -124,6 +124,8 @@ class Reprocessing:
 
     def _begin(self) -> Settled | Waiting:
         request = self._request
+        if self._clock.now() >= request.answer_by:
+            raise self._failure("the request came when nobody waited for its answer any more")
         stack_status = stack.status_of(self._aws, request.stack_id)
         if request.type is RequestType.UPDATE:
             if not request.changes_the_data:

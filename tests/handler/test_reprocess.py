@@ -335,6 +335,21 @@ def test_a_run_that_fails_says_why(
     assert pipeline.cancelled == []
 
 
+def test_a_request_that_comes_when_nobody_listens_starts_nothing(
+    reprocessing: Open, pipeline: FakePipeline, clock: FakeClock
+) -> None:
+    late = reprocessing()
+    clock.moment += timedelta(hours=1)
+
+    with pytest.raises(Failure) as failure:
+        late.begin()
+
+    assert (
+        reason(failure) == "pipeline 'weather': the request came when nobody waited for its answer any more"
+    )
+    assert pipeline.states == {}
+
+
 def test_looks_grow_rarer_from_half_a_second_to_five(
     reprocessing: Open, pipeline: FakePipeline, clock: FakeClock
 ) -> None:
