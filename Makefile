@@ -4,6 +4,8 @@
 PYTHON ?= python3
 # More arguments for pytest, as in `make test PYTEST='-k rollback -x'`.
 PYTEST ?=
+# Tests wait more than they compute: one worker more than two processors.
+WORKERS ?= 3
 # How many random scenarios each test of `make soak` plays, and from which seed (empty: a new one, printed first).
 SCENARIOS ?= 100000
 SEED ?=
@@ -43,7 +45,7 @@ demo-iot-analytics: setup ## The same story on AWS IoT Analytics
 ##@ Checks
 .PHONY: test lint format soak bench
 test: setup lint ## All checks and all tests
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 lint: $(PROJECT) ## Style, format and types
 	@$(BIN)/ruff check --quiet --output-format=concise .

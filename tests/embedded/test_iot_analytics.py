@@ -170,13 +170,13 @@ def test_a_changed_pipeline_is_reprocessed_once_however_many_invocations_that_ta
     telemetry: Callable[[str], Telemetry],
 ) -> None:
     stack = telemetry("changed")
-    stack.deploy(reprocessing(function_seconds=8)).check()
+    stack.deploy(reprocessing(function_seconds=5)).check()
     stack.feed()
     stack.control.hold_runs()
-    release = threading.Timer(25, stack.control.release_runs)
+    release = threading.Timer(18, stack.control.release_runs)
     release.start()
 
-    stack.deploy(reprocessing(function_seconds=8), formula="value * 10").check()
+    stack.deploy(reprocessing(function_seconds=5), formula="value * 10").check()
     release.cancel()
 
     _, run = stack.runs()
@@ -190,11 +190,11 @@ def test_a_changed_pipeline_is_reprocessed_once_however_many_invocations_that_ta
         "endtime": "",
     }
     continuations = stack.handler_logs().count("START RequestId")
-    assert continuations > 4, "the run of 20 seconds must outlive functions of 8 seconds"
+    assert continuations > 4, "the run must outlive functions of 5 seconds"
 
     # and when only the time-out changes, nothing is reprocessed
     stack.deploy(
-        reprocessing(Wait.for_completion(timeout=cdk.Duration.minutes(3)), function_seconds=8),
+        reprocessing(Wait.for_completion(timeout=cdk.Duration.minutes(3)), function_seconds=5),
         formula="value * 10",
     ).check()
 
