@@ -1,0 +1,253 @@
+"""Each invariant catches a handler of which one decision is broken, in a story that the real handler survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+from simulated_aws.functions import LambdaPlan
+from simulated_aws.invariants import (
+    ALWAYS,
+    IN_FAIR_WEATHER,
+    Broken,
+    Invariant,
+    a_continuation_ends_by_its_deadline,
+    a_delete_starts_nothing,
+    a_delete_succeeds,
+    a_failure_leaves_no_run,
+    a_new_run_comes_after_the_end_of_the_last,
+    a_request_starts_one_run_at_most,
+    a_rollback_under_keep_starts_nothing,
+    answers_are_valid,
+    check,
+    every_request_is_answered,
+    ids_follow_the_rules,
+    no_request_is_answered_twice,
+    nothing_runs_after_removal,
+    nothing_secret_is_written,
+    only_own_runs_are_cancelled,
+    success_means_that_the_run_succeeded,
+)
+from simulated_aws.runs import RunPlan
+from simulated_aws.scenarios import NEVER, Deploy, Scenario
+from simulated_aws.templates import reprocessing
+from simulated_aws.troubles import Fault, Trouble
+from simulated_aws.world import World
+
+from pipeline_reprocessing_handler import answer, lifecycle, stack
+from pipeline_reprocessing_handler.aws import Aws
+from pipeline_reprocessing_handler.index import Handler
+from pipeline_reprocessing_handler.ledger import Ledger
+from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
+from pipeline_reprocessing_handler.reprocess import Reprocessing, Settled
+
+Break = Callable[[pytest.MonkeyPatch], None]
+Story = Callable[[], World]
+
+# -- what is broken -------------------------------------------------------------------------------------------
+
+
+def an_answer_has_any_length(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(answer, "MAX_ANSWER", 1_000_000)
+
+
+def a_delete_renames(patch: pytest.MonkeyPatch) -> None:
+    remove = Reprocessing.remove
+    patch.setattr(Reprocessing, "remove", lambda self: replace(remove(self), physical_id="removed"))
+
+
+def a_lost_answer_to_start_is_taken_for_no_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(IotAnalyticsPipeline, "find", lambda *_, **__: None)
+
+
+def everybody_is_first_in_the_ledger(patch: pytest.MonkeyPatch) -> None:
+    mark = Ledger.mark
+    patch.setattr(Ledger, "mark", lambda self, request_id, name: mark(self, request_id, name) or True)
+
+
+def a_delete_starts_a_run(patch: pytest.MonkeyPatch) -> None:
+    remove = Reprocessing.remove
+    patch.setattr(Reprocessing, "remove", lambda self: self._pipeline.start(self._request) and remove(self))
+
+
+def the_deadline_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "_timed_out", lambda self, waiting: waiting)
+
+
+def a_timed_out_run_is_watched_for_ten_minutes_more(patch: pytest.MonkeyPatch) -> None:
+    give_up = Reprocessing.give_up
+    patch.setattr(Reprocessing, "give_up", lambda *given: given[0]._clock.sleep(600) or give_up(*given))
+
+
+def the_log_is_not_redacted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "redacted", lambda secrets: nullcontext())
+
+
+def whatever_runs_is_cancelled(patch: pytest.MonkeyPatch) -> None:
+    def end(self: Reprocessing, pipeline: IotAnalyticsPipeline, run_id: str, cause: str) -> None:
+        for run in pipeline._summaries():
+            pipeline.cancel(run["id"], cause)
+
+    patch.setattr(Reprocessing, "_end", end)
+
+
+def success_is_said_without_waiting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "proceed", lambda self, waiting, until: self.going_on(waiting))
+
+
+def no_answer_is_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "post", lambda *_: True)
+
+
+def nobody_goes_on_waiting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Handler, "_hand_over", lambda *_: None)
+
+
+def answers_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "post", lambda letter, ledger, aws: answer._deliver(letter, aws))
+
+
+def signals_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
+    def post(letter: answer.Letter, ledger: Ledger, aws: Aws) -> bool:
+        return answer._deliver(letter, aws) if letter.kind == "signal" else answer.post(letter, ledger, aws)
+
+    patch.setattr(lifecycle, "post", post)
+
+
+def a_delete_does_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "remove", lambda self: Settled(self._request.physical_id, {}))
+
+
+def nothing_is_superseded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "_supersede_previous_runs", lambda self: None)
+
+
+def a_rollback_is_not_recognised(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(stack, "ROLLING_BACK", "NO_SUCH_STATUS")
+
+
+def a_delete_must_be_readable(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        Handler, "remove", lambda self, event, context: self._reprocessing(self._read(event)).remove()
+    )
+
+
+def what_nobody_waits_for_runs_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "give_up", lambda self, waiting, why: self._failure(why, waiting.run_id))
+
+
+# -- what happens ---------------------------------------------------------------------------------------------
+
+DEPLOY = Scenario()
+SIGNALLED = Scenario(signal=True)
+NOT_WAITED_FOR = Scenario(timeout=None, runs=(RunPlan(takes=600.0),))
+TIMED_OUT = Scenario(timeout=30, runs=(RunPlan(takes=300.0),))
+# A Delete would cancel what the failure has left
+TIMED_OUT_AND_LEFT = Scenario(timeout=30, runs=(RunPlan(takes=NEVER),), on_removal="LEAVE")
+DELIVERED_TWICE = Scenario(functions=LambdaPlan(cold=True, duplicates=((1, 0.01),)))
+ANSWER_LOST = Scenario(faults=(Fault("start_pipeline_reprocessing", Trouble.DROPPED_AFTER),))
+BESIDE_A_FOREIGN_RUN = Scenario(
+    steps=(Deploy(then_wait=100.0),), runs=(RunPlan(), RunPlan(takes=NEVER)), foreign_runs=(50.0,)
+)
+ROLLED_BACK = Scenario(steps=(Deploy("t1"), Deploy("t2", later_fails=True)))
+
+
+def unreadable() -> World:
+    """A selection that is refused, and quoted in a reason of 6,000 bytes."""
+    with World() as world:
+        world.deploy(reprocessing(messages={"S3Paths": ["ü" * 1000]}))
+    return world
+
+
+CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
+    (answers_are_valid, an_answer_has_any_length, unreadable, "bytes"),
+    (ids_follow_the_rules, a_delete_renames, DEPLOY.play, "the id became 'removed'"),
+    (
+        a_request_starts_one_run_at_most,
+        a_lost_answer_to_start_is_taken_for_no_run,
+        ANSWER_LOST.play,
+        "2 runs started",
+    ),
+    (
+        a_request_starts_one_run_at_most,
+        everybody_is_first_in_the_ledger,
+        DELIVERED_TWICE.play,
+        "2 runs started",
+    ),
+    (a_delete_starts_nothing, a_delete_starts_a_run, DEPLOY.play, "a run was started"),
+    (a_continuation_ends_by_its_deadline, the_deadline_is_ignored, TIMED_OUT.play, "handed over"),
+    (
+        a_continuation_ends_by_its_deadline,
+        a_timed_out_run_is_watched_for_ten_minutes_more,
+        TIMED_OUT.play,
+        "alive",
+    ),
+    (nothing_secret_is_written, the_log_is_not_redacted, Scenario(debug=True).play, "a secret in the log"),
+    (only_own_runs_are_cancelled, whatever_runs_is_cancelled, BESIDE_A_FOREIGN_RUN.play, "the foreign run"),
+    (
+        success_means_that_the_run_succeeded,
+        success_is_said_without_waiting,
+        DEPLOY.play,
+        "SUCCESS, but run .* is RUNNING",
+    ),
+    (
+        success_means_that_the_run_succeeded,
+        success_is_said_without_waiting,
+        SIGNALLED.play,
+        "signalled SUCCESS, but the run is RUNNING",
+    ),
+    (every_request_is_answered, no_answer_is_sent, DEPLOY.play, "no answer"),
+    (every_request_is_answered, nobody_goes_on_waiting, SIGNALLED.play, "no signal"),
+    (no_request_is_answered_twice, answers_are_sent_without_the_ledger, DELIVERED_TWICE.play, "2 answers"),
+    (
+        no_request_is_answered_twice,
+        signals_are_sent_without_the_ledger,
+        replace(DELIVERED_TWICE, signal=True).play,
+        "2 signals",
+    ),
+    (nothing_runs_after_removal, a_delete_does_nothing, NOT_WAITED_FOR.play, "goes on"),
+    (
+        a_new_run_comes_after_the_end_of_the_last,
+        nothing_is_superseded,
+        replace(NOT_WAITED_FOR, steps=(Deploy("t1"), Deploy("t2"))).play,
+        "started while",
+    ),
+    (
+        a_rollback_under_keep_starts_nothing,
+        a_rollback_is_not_recognised,
+        ROLLED_BACK.play,
+        "a run was started",
+    ),
+    (a_delete_succeeds, a_delete_must_be_readable, unreadable, "Delete failed"),
+    (a_failure_leaves_no_run, what_nobody_waits_for_runs_on, TIMED_OUT_AND_LEFT.play, "goes on"),
+    (
+        a_failure_leaves_no_run,
+        what_nobody_waits_for_runs_on,
+        replace(TIMED_OUT_AND_LEFT, signal=True).play,
+        "goes on",
+    ),
+)
+"""The invariant, what is broken, what happens, and what the invariant says of it."""
+
+
+@pytest.mark.parametrize(("invariant", "breaks", "story", "complaint"), CASES)
+def test_a_broken_handler_is_caught(
+    invariant: Invariant, breaks: Break, story: Story, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks(monkeypatch)
+
+    world = story()
+
+    with pytest.raises(Broken, match=complaint):
+        check(world, invariant)
+
+
+@pytest.mark.parametrize(("invariant", "story"), [(invariant, story) for invariant, _, story, _ in CASES])
+def test_the_real_handler_holds_in_the_same_story(invariant: Invariant, story: Story) -> None:
+    check(story(), invariant)
+
+
+def test_every_invariant_is_shown_to_fail() -> None:
+    assert {invariant for invariant, *_ in CASES} == {*ALWAYS, *IN_FAIR_WEATHER}
