@@ -417,6 +417,17 @@ class Request:
         """The selection, counted from the time of the request: the same however often the event comes."""
         return self.settings.messages.at(self.requested_at)
 
+    def cause(self, why: str) -> str:
+        """Why a run is cancelled, for those who look at the run."""
+        return f"{why} ({self.logical_id} of {self.stack_id})"
+
+    def failure(self, why: str, run_id: str | None = None) -> Failure:
+        """A failure whose reason names pipeline and run first."""
+        pipeline = f"pipeline '{self.settings.target.name}'"
+        if run_id is None:
+            return Failure(f"{pipeline}: {why}")
+        return Failure(f"{pipeline}, run '{run_id}': {why}", physical_id=self.id_of(run_id))
+
     def id_of(self, run_id: str) -> str:
         """The physical id of the resource whose run that is."""
         return f"{self.settings.target.name}/{run_id}"

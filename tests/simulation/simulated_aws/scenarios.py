@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.reprocess import LEASE
+from pipeline_reprocessing_handler.starting import LEASE
 
 from .cloudformation import CloudFormationPlan, Other, Template
 from .functions import LambdaPlan, MakeHandler
