@@ -13,10 +13,9 @@ from typing import Any
 
 from . import stack
 from .aws import Aws
-from .ending import end_run
 from .faults import Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
 from .ledger import Ledger
-from .pipelines import Pipeline, State, open_pipeline
+from .pipelines import Pipeline, State, end_run, open_pipeline
 from .request import (
     NOT_STARTED,
     Failure,

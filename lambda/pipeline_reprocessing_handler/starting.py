@@ -20,10 +20,9 @@ from datetime import datetime, timedelta
 from itertools import count
 
 from .aws import READ_TIMEOUT, Clock
-from .ending import end_run
 from .faults import Conflict, Fault, Throttled, Unclear
 from .ledger import SUPERSEDING, Ledger
-from .pipelines import Pipeline
+from .pipelines import Pipeline, end_run
 from .request import Failure, Request
 
 log = logging.getLogger(__name__)

@@ -1,13 +1,21 @@
 """The kinds of pipeline: one module each, behind the protocol that `reprocess` drives."""
 
-from pipeline_reprocessing_handler.aws import Aws
+import logging
+from datetime import timedelta
+
+from pipeline_reprocessing_handler.aws import Aws, Clock
 from pipeline_reprocessing_handler.request import Kind, Target
 
 from .iot_analytics import IotAnalyticsPipeline
 from .protocol import Pipeline, State, Status
 from .state_machine import StateMachinePipeline
 
-__all__ = ["Pipeline", "State", "Status", "open_pipeline"]
+__all__ = ["END_WITHIN", "Pipeline", "State", "Status", "end_run", "open_pipeline"]
+
+log = logging.getLogger(__name__)
+
+END_WITHIN = timedelta(minutes=1)
+"""How long a cancelled run may take to end."""
 
 
 def open_pipeline(target: Target, aws: Aws) -> Pipeline:
@@ -15,3 +23,19 @@ def open_pipeline(target: Target, aws: Aws) -> Pipeline:
     if target.kind is Kind.STATE_MACHINE:
         return StateMachinePipeline(target, aws)
     return IotAnalyticsPipeline(target, aws)
+
+
+def end_run(pipeline: Pipeline, run_id: str, cause: str, clock: Clock) -> None:
+    """Cancels a run that still goes on, and sees it end."""
+    # A new run may not be listed yet, and a cancelled one may take its time.
+    if pipeline.status(run_id).state not in (State.RUNNING, State.UNKNOWN):
+        return
+    log.info("cancelling run '%s': %s", run_id, cause)
+    pipeline.cancel(run_id, cause)
+    until, pause = clock.now() + END_WITHIN, 0.5
+    while pipeline.status(run_id).state is State.RUNNING:
+        if clock.now() >= until:
+            log.warning("run '%s' was cancelled and still goes on", run_id)
+            return
+        clock.sleep(pause)
+        pause = min(2 * pause, 8.0)
