@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from pipeline_reprocessing_handler.request import NOT_STARTED
+from pipeline_reprocessing_handler.request import ANSWER_ALLOWANCE, NOT_STARTED
 
 from .cloudformation import LONGEST_ANSWER, Request
 from .runs import Run
@@ -25,8 +25,8 @@ from .world import World
 Invariant = Callable[[World], None]
 LONGEST_CALL = 70.0
 """Seconds that a call may take that hangs and is repeated four times."""
-ENDS_WITHIN = 300.0
-"""Seconds that a continuation may take after its deadline, to cancel and to answer."""
+ENDS_WITHIN = ANSWER_ALLOWANCE.total_seconds() + LONGEST_CALL
+"""Seconds that a continuation may take after its deadline: until nobody listens any more, and a call that hangs then."""
 
 
 class Broken(AssertionError):
