@@ -19,5 +19,11 @@ def status_of(aws: Aws, stack_id: str) -> str:
 
 
 def turned_away(status: str, from_status: str) -> bool:
-    """Whether a stack that was in `from_status` has since given up what it was doing."""
+    """Whether a stack that was in `from_status` has since given up what it was doing.
+
+    What a rollback itself has started is part of it, however the rollback ends; where nobody knows whether it did,
+    it is not taken for given up either.
+    """
+    if from_status == UNKNOWN or from_status.startswith("UPDATE_ROLLBACK"):
+        return status.startswith(("DELETE", "ROLLBACK"))
     return status not in (UNKNOWN, from_status) and ("ROLLBACK" in status or status.startswith("DELETE"))

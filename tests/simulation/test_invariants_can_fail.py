@@ -19,6 +19,7 @@ from simulated_aws.invariants import (
     a_failure_leaves_no_run,
     a_new_run_comes_after_the_end_of_the_last,
     a_request_starts_one_run_at_most,
+    a_restored_run_is_left_alone,
     a_rollback_under_keep_starts_nothing,
     answers_are_valid,
     check,
@@ -128,6 +129,12 @@ def a_rollback_is_not_recognised(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stack, "ROLLING_BACK", "NO_SUCH_STATUS")
 
 
+def the_end_of_a_rollback_is_another_rollback(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        stack, "turned_away", lambda status, from_status: status != from_status and "ROLLBACK" in status
+    )
+
+
 def a_delete_must_be_readable(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         Handler, "remove", lambda self, event, context: self._reprocessing(self._read(event)).remove()
@@ -152,6 +159,11 @@ BESIDE_A_FOREIGN_RUN = Scenario(
     steps=(Deploy(then_wait=100.0),), runs=(RunPlan(), RunPlan(takes=NEVER)), foreign_runs=(50.0,)
 )
 ROLLED_BACK = Scenario(steps=(Deploy("t1"), Deploy("t2", later_fails=True)))
+RESTORED = Scenario(
+    steps=(Deploy("t1"), Deploy("t2", later_fails=True, then_wait=100.0)),
+    on_rollback="REPROCESS",
+    signal=True,
+)
 
 
 def unreadable() -> World:
@@ -219,6 +231,12 @@ CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
         a_rollback_is_not_recognised,
         ROLLED_BACK.play,
         "a run was started",
+    ),
+    (
+        a_restored_run_is_left_alone,
+        the_end_of_a_rollback_is_another_rollback,
+        RESTORED.play,
+        "was cancelled",
     ),
     (a_delete_succeeds, a_delete_must_be_readable, unreadable, "Delete failed"),
     (a_failure_leaves_no_run, what_nobody_waits_for_runs_on, TIMED_OUT_AND_LEFT.play, "goes on"),

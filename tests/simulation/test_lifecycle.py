@@ -351,6 +351,35 @@ def test_a_rollback_under_reprocess_runs_the_restored_definition_once(service: S
     check(world)
 
 
+def test_a_run_that_a_rollback_has_restored_goes_on_when_the_rollback_is_over(service: Service) -> None:
+    with World(service.kind, runs=[RunPlan(), RunPlan(), RunPlan(takes=600.0)]) as world:
+        world.deploy(reprocessing(service.kind, on_rollback="REPROCESS", timeout=2 * HOUR))
+        changed = reprocessing(service.kind, on_rollback="REPROCESS", timeout=2 * HOUR, trigger="t2")
+        world.deploy(then(changed, failing()))
+
+    assert world.cloudformation.status == "UPDATE_ROLLBACK_COMPLETE"
+    assert states(world)[-1] == "SUCCEEDED"
+    check(world)
+
+
+def test_a_restored_run_is_not_given_up_when_nobody_could_tell_that_the_stack_rolls_back(
+    service: Service,
+) -> None:
+    with World(service.kind) as world:
+        world.deploy(reprocessing(service.kind, on_rollback="REPROCESS"))
+        changed = reprocessing(service.kind, on_rollback="REPROCESS", trigger="t2")
+        # the swapped Update asks first, five times, then the chain
+        world.meanwhile(
+            32, lambda: world.troubles.add(Fault("describe_stacks", Trouble.THROTTLED, nth=1, times=5))
+        )
+        world.deploy(then(changed, failing()))
+
+    assert world.troubles.met
+    assert last(world, "Update").succeeded
+    assert states(world)[-1] == "SUCCEEDED"
+    check(world)
+
+
 def test_a_run_that_fails_fails_its_update_which_keeps_its_id(service: Service) -> None:
     with World(service.kind, runs=[RunPlan(), RunPlan(ends="FAILED")]) as world:
         world.deploy(reprocessing(service.kind)).deploy(reprocessing(service.kind, trigger="t2"))

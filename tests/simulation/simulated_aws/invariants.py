@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from pipeline_reprocessing_handler.reprocess import LAST_WORD
 from pipeline_reprocessing_handler.request import ANSWER_ALLOWANCE, NOT_STARTED
 
 from .cloudformation import LONGEST_ANSWER, Request
@@ -240,6 +241,21 @@ def a_failure_leaves_no_run(world: World) -> None:
             )
 
 
+def a_restored_run_is_left_alone(world: World) -> None:
+    """Under OnRollback REPROCESS the end of the rollback does not end the run that the rollback has started."""
+    for request in world.requests:
+        if request.is_swapped and request.succeeded:
+            for run in world.service.of(request.request_id):
+                timeout = float((_wait_of(request) or {}).get("TimeoutSeconds", 0))
+                for when, by in run.cancels:
+                    is_early = by == request.request_id and when < run.created + timeout - LAST_WORD.seconds
+                    _require(
+                        not is_early or _is_removed(world, request, when),
+                        f"run {run.id} was cancelled",
+                        request,
+                    )
+
+
 ALWAYS: tuple[Invariant, ...] = (
     answers_are_valid,
     ids_follow_the_rules,
@@ -258,6 +274,7 @@ IN_FAIR_WEATHER: tuple[Invariant, ...] = (
     a_rollback_under_keep_starts_nothing,
     a_delete_succeeds,
     a_failure_leaves_no_run,
+    a_restored_run_is_left_alone,
 )
 
 
@@ -275,6 +292,16 @@ def _require(holds: object, what: str, request: Request | None = None) -> None:
 
 def _request(world: World, request_id: str) -> Request:
     return next(request for request in world.requests if request.request_id == request_id)
+
+
+def _is_removed(world: World, request: Request, when: float) -> bool:
+    """Whether the stack was on its way out by then."""
+    return any(
+        other.type == "Delete"
+        and other.stack_status == "DELETE_IN_PROGRESS"
+        and request.made < other.made <= when
+        for other in world.requests
+    )
 
 
 def _was_left(earlier: Request, later: Request) -> bool:
