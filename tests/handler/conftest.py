@@ -134,6 +134,8 @@ class FakePipeline:
         self.trouble: dict[str, list[Fault]] = {}
         """What the next calls of a method raise."""
         self.ends_when_cancelled = True
+        self.comes_true: dict[str, Callable[[], Status]] = {}
+        """Runs whose status changes by itself."""
 
     def bookmark(self) -> str:
         self._trouble("bookmark")
@@ -158,13 +160,17 @@ class FakePipeline:
 
     def status(self, run_id: str) -> Status:
         self._trouble("status")
+        if run_id in self.comes_true:
+            return self.comes_true[run_id]()
         return self.states.get(run_id, Status(State.UNKNOWN))
 
-    def cancel(self, run_id: str, cause: str) -> None:
+    def cancel(self, run_id: str, cause: str) -> bool:
         self._trouble("cancel")
         self.cancelled.append((run_id, cause))
+        took = run_id in self.states
         if self.ends_when_cancelled:
             self.states[run_id] = Status(State.CANCELLED)
+        return took
 
     def _trouble(self, method: str) -> None:
         if self.trouble.get(method):

@@ -283,16 +283,20 @@ def test_a_status_is_asked_for_again_where_that_may_help(
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [(200, {}, b"{}"), error("ResourceNotFoundException"), error("InvalidRequestException")],
+    ("answer", "is_taken"),
+    [
+        ((200, {}, b"{}"), True),
+        (error("ResourceNotFoundException"), False),
+        (error("InvalidRequestException"), False),
+    ],
     ids=["running", "unknown", "ended"],
 )
 def test_a_run_is_cancelled_or_left_as_it_is(
-    weather: IotAnalyticsPipeline, server: Server, answer: Answer
+    weather: IotAnalyticsPipeline, server: Server, answer: Answer, is_taken: bool
 ) -> None:
     server.answers = [answer]
 
-    weather.cancel("9d31", "the resource was removed")
+    assert weather.cancel("9d31", "the resource was removed") is is_taken
 
     assert sent(server) == ["DELETE /pipelines/weather/reprocessing/9d31"]
 

@@ -246,6 +246,34 @@ def test_a_run_that_will_not_end_does_not_hold_up_the_deploy(
     assert clock.now() <= NOW + timedelta(minutes=1, seconds=10)
 
 
+def test_a_cancelled_run_that_is_not_listed_yet_is_seen_to_end_before_the_next_one_starts(
+    reprocessing: Open, pipeline: FakePipeline, clock: FakeClock
+) -> None:
+    pipeline.states = {"run-1": Status(State.UNKNOWN)}
+    pipeline.ends_when_cancelled = False
+    listed_at = NOW + timedelta(seconds=10)
+    pipeline.comes_true["run-1"] = lambda: Status(
+        State.CANCELLED if clock.now() >= listed_at else State.UNKNOWN
+    )
+
+    outcome = reprocessing("Update", Trigger="b" * 64).begin()
+
+    assert isinstance(outcome, Waiting)
+    assert outcome.started_at >= listed_at.timestamp()
+
+
+def test_a_run_that_never_was_is_not_looked_for(
+    reprocessing: Open, pipeline: FakePipeline, clock: FakeClock
+) -> None:
+    pipeline.ends_when_cancelled = False
+
+    outcome = reprocessing("Update", Trigger="b" * 64).begin()
+
+    assert isinstance(outcome, Waiting)
+    assert pipeline.cancelled
+    assert clock.now() == NOW
+
+
 @pytest.mark.parametrize(("on_rollback", "runs"), [("KEEP", ["run-1"]), ("REPROCESS", ["run-1", "run-2"])])
 def test_a_rollback_runs_the_old_definition_again_only_on_request(
     reprocessing: Open, pipeline: FakePipeline, aws: FakeAws, on_rollback: str, runs: list[str]

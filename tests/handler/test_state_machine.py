@@ -380,7 +380,7 @@ def test_a_run_is_cancelled_with_its_cause(replay: StateMachinePipeline, states:
         {"executionArn": EXECUTION, "error": "Superseded", "cause": "by a new deploy"},
     )
 
-    replay.cancel("Backfill-1", "by a new deploy")
+    assert replay.cancel("Backfill-1", "by a new deploy")
 
 
 @pytest.mark.parametrize("code", ["ExecutionDoesNotExist", "ValidationException"])
@@ -389,7 +389,7 @@ def test_a_run_that_has_ended_is_left_as_it_is(
 ) -> None:
     states.add_client_error("stop_execution", code, "too late", 400)
 
-    replay.cancel("Backfill-1", "by a new deploy")
+    assert not replay.cancel("Backfill-1", "by a new deploy")
 
 
 def test_a_cancel_that_iam_refuses_is_told(

@@ -27,15 +27,16 @@ def open_pipeline(target: Target, aws: Aws) -> Pipeline:
 
 def end_run(pipeline: Pipeline, run_id: str, cause: str, clock: Clock) -> None:
     """Cancels a run that still goes on, and sees it end."""
-    # A new run may not be listed yet, and a cancelled one may take its time.
-    if pipeline.status(run_id).state not in (State.RUNNING, State.UNKNOWN):
+    before = pipeline.status(run_id).state
+    if before not in (State.RUNNING, State.UNKNOWN):
         return
     log.info("cancelling run '%s': %s", run_id, cause)
-    pipeline.cancel(run_id, cause)
+    # What can be cancelled and is not listed yet will be: whoever starts the next run must not take it for that one.
+    goes_on = {State.RUNNING, before} if pipeline.cancel(run_id, cause) else {State.RUNNING}
     until, pause = clock.now() + END_WITHIN, 0.5
-    while pipeline.status(run_id).state is State.RUNNING:
+    while pipeline.status(run_id).state in goes_on:
         if clock.now() >= until:
-            log.warning("run '%s' was cancelled and still goes on", run_id)
+            log.warning("run '%s' was cancelled and is not seen to end", run_id)
             return
         clock.sleep(pause)
         pause = min(2 * pause, 8.0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -88,10 +87,12 @@ class IotAnalyticsPipeline:
             Status(State(said)) if said in list(State) else Status(State.UNKNOWN, f"its status is '{said}'")
         )
 
-    def cancel(self, run_id: str, cause: str) -> None:
-        # Missing, Refused: the run has ended or never was; where it still goes on, the caller sees so in its status
-        with suppress(Missing, Refused):
+    def cancel(self, run_id: str, cause: str) -> bool:
+        try:
             self._call("cancel_pipeline_reprocessing", reprocessingId=run_id)
+        except (Missing, Refused):
+            return False
+        return True
 
     def _no_such_pipeline(self, fault: Missing) -> Failure:
         return Failure(f"pipeline '{self._name}' does not exist, or is not in this region: {fault}")

@@ -59,5 +59,5 @@ class Pipeline(Protocol):
     def status(self, run_id: str) -> Status:
         """Where the run stands."""
 
-    def cancel(self, run_id: str, cause: str) -> None:
-        """Asks the run to end; a run that has ended, or never was, is left as it is."""
+    def cancel(self, run_id: str, cause: str) -> bool:
+        """Asks the run to end; False if it has ended already, or never was."""

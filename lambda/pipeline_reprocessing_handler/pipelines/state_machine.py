@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -83,8 +82,8 @@ class StateMachinePipeline:
             said.insert(0, "TIMED_OUT")
         return Status(_STATES.get(execution["status"], State.UNKNOWN), ": ".join(said))
 
-    def cancel(self, run_id: str, cause: str) -> None:
-        with suppress(Missing, Refused):  # the execution has ended or never was
+    def cancel(self, run_id: str, cause: str) -> bool:
+        try:
             self._aws.call(
                 "stepfunctions",
                 "stop_execution",
@@ -92,6 +91,9 @@ class StateMachinePipeline:
                 error="Superseded",
                 cause=cause,
             )
+        except (Missing, Refused):
+            return False
+        return True
 
     def _arn_of(self, run_id: str) -> str:
         return f"{self._target.arn.replace(':stateMachine:', ':execution:', 1)}:{run_id}"
