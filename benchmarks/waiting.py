@@ -12,7 +12,6 @@ Run it alone with `python benchmarks/waiting.py [--phases 20]`.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 from collections import Counter
@@ -20,15 +19,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")  # the handler makes its session when it is imported
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/simulation"))
 
+from simulated_aws.invariants import LOOKS
 from simulated_aws.runs import RunPlan
 from simulated_aws.templates import reprocessing
 from simulated_aws.world import World
 
 KINDS = {"STATE_MACHINE": "state machine", "IOT_ANALYTICS": "IoT Analytics"}
-LOOKS = ("describe_execution", "describe_pipeline")
 SERIES = range(1, 6)
 """Seeds of how long calls take."""
 HOUR = 3600.0

@@ -245,6 +245,8 @@ class Reprocessing:
             if run_id := run_of(request.physical_id, request.settings.target):
                 self._end(self._pipeline, run_id, "the resource was removed")
             else:
+                # A Create may still go on, with a role that is as new to this request as it is to that one.
+                self._aws.expect_new_permissions()
                 self._starting.supersede_earlier()
                 for left_behind in self._starting.left_behind(self._pipeline):
                     self._end(self._pipeline, left_behind, "the resource was removed")

@@ -319,6 +319,19 @@ def test_a_delete_with_an_invented_id_ends_a_run_whose_start_was_lost(service: S
     check(world)
 
 
+def test_a_delete_with_an_invented_id_waits_for_the_role_of_a_create_that_waits_for_it(
+    service: Service,
+) -> None:
+    with World(service.kind, runs=[LONG]) as world:
+        world.network.denied_until = {"role": 8.0}
+        world.meanwhile(1, lambda: world.cloudformation.interrupt("sibling"))
+        world.deploy(reprocessing(service.kind))
+
+    assert last(world, "Delete").succeeded
+    assert "RUNNING" not in states(world)
+    check(world)
+
+
 # -- 3. rollback ----------------------------------------------------------------------------------------------
 
 

@@ -496,7 +496,7 @@ class SimulatedCloudFormation:
         self._send(request)
         for number_, later in self._plan.repeats:
             if number_ == number:
-                self._timeline.at(now + later, lambda: self._send_again(request))
+                self._timeline.at(now + later, lambda: self.send_again(request))
         return request
 
     def _send(self, request: Request) -> None:
@@ -504,7 +504,8 @@ class SimulatedCloudFormation:
         self._urls[url] = (request, self._timeline.now)
         self._queue(json.dumps({**request.event, "ResponseURL": url}))
 
-    def _send_again(self, request: Request) -> None:
+    def send_again(self, request: Request) -> None:
+        """Repeats a request, under its RequestId and with a ResponseURL of its own, if it is still open."""
         if request.accepted is None and request.abandoned is None:
             self._send(request)
 

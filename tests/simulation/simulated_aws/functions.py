@@ -225,6 +225,10 @@ class SimulatedLambda:
             copy = AsyncEvent(event.number, payload, event.queued, hops) if delay > 0.05 else event
             self._timeline.at(self._timeline.now + delay, lambda copy=copy: self._deliver(copy))  # type: ignore[misc]  # binds early
 
+    def deliver_again(self, event: AsyncEvent) -> None:
+        """Delivers an event a second time, beside the first and its repeats."""
+        self._deliver(AsyncEvent(event.number, event.payload, event.queued, event.hops))
+
     def _deliver(self, event: AsyncEvent) -> None:
         now = self._timeline.now
         if self.is_gone(event):

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from pipeline_reprocessing_handler.reprocess import LAST_WORD
 from pipeline_reprocessing_handler.request import ANSWER_ALLOWANCE, NOT_STARTED
 
-from .cloudformation import LONGEST_ANSWER, Request
+from .cloudformation import LONGEST_ANSWER, Answer, Request, Wait
 from .runs import Run
 from .timeline import EPOCH
 from .troubles import Trouble
 from .world import World
 
 Invariant = Callable[[World], None]
+LOOKS = ("describe_pipeline", "describe_execution")
 LONGEST_CALL = 70.0
 """Seconds that a call may take that hangs and is repeated four times."""
 ENDS_WITHIN = ANSWER_ALLOWANCE.total_seconds() + LONGEST_CALL
@@ -106,7 +107,8 @@ def a_continuation_ends_by_its_deadline(world: World) -> None:
         deadline = _deadline_of(invocation.body)
         if deadline is not None:
             latest = max(deadline, invocation.started) + ENDS_WITHIN
-            _require(invocation.ended <= latest, f"alive at {invocation.ended:.0f}, deadline {deadline:.0f}")
+            alive_at = min(invocation.ended, world.now)
+            _require(alive_at <= latest, f"alive at {alive_at:.0f}, deadline {deadline:.0f}")
 
 
 def nothing_secret_is_written(world: World) -> None:
@@ -146,9 +148,11 @@ def success_means_that_the_run_succeeded(world: World) -> None:
         if signal and signal.document["Status"] == "SUCCESS":
             signalled = _run_of(world, signal.document["Data"])
             state = signalled.state(signal.time) if signalled else "missing"
-            # A run that is let go may end between the last look at it and the signal.
+            # A run that is let go may have ended since the last look at it that was answered.
             detached = (
-                signalled and _detaches(world, signalled) and signalled.ended > signal.time - LONGEST_CALL
+                signalled
+                and _detaches(world, signalled)
+                and signalled.ended >= _seen(world, signalled, signal)
             )
             _require(state == "SUCCEEDED" or detached, f"signalled SUCCESS, but the run is {state}")
 
@@ -159,11 +163,9 @@ def success_means_that_the_run_succeeded(world: World) -> None:
 def every_request_is_answered(world: World) -> None:
     """CloudFormation gets an answer to each request in time, unless it stops listening on its own account."""
     for request in world.requests:
-        given_up = request.abandoned is not None and request.abandoned < request.deadline
-        _require(request.accepted is not None or given_up, "no answer", request)
+        _require(request.accepted or _nobody_waits_in_vain(world, request), "no answer", request)
     for wait in world.cloudformation.waits:
-        given_up = wait.abandoned is not None and wait.abandoned < wait.deadline
-        _require(wait.accepted is not None or given_up, f"no signal to {wait.logical_id}")
+        _require(wait.accepted or _nobody_waits_in_vain(world, wait), f"no signal to {wait.logical_id}")
 
 
 def no_request_is_answered_twice(world: World) -> None:
@@ -294,6 +296,11 @@ def _request(world: World, request_id: str) -> Request:
     return next(request for request in world.requests if request.request_id == request_id)
 
 
+def _nobody_waits_in_vain(world: World, asked: Request | Wait) -> bool:
+    """Whether CloudFormation still listens, or has stopped before the time was up."""
+    return (world.now if asked.abandoned is None else asked.abandoned) < asked.deadline
+
+
 def _is_removed(world: World, request: Request, when: float) -> bool:
     """Whether the stack was on its way out by then."""
     return any(
@@ -327,6 +334,19 @@ def _run_of(world: World, physical_id: str) -> Run | None:
 def _detaches(world: World, run: Run) -> bool:
     wait = _wait_of(_request(world, run.owner or ""))
     return wait is not None and wait["OnTimeout"] == "DETACH"
+
+
+def _seen(world: World, run: Run, signal: Answer) -> float:
+    """When the request that started the run was last told how it stands, before it signalled."""
+    looks = (
+        call.time
+        for call in world.network.calls
+        if call.request_id == run.owner
+        and call.operation in LOOKS
+        and call.trouble in (None, Trouble.SLOW)
+        and call.time <= signal.time
+    )
+    return max(looks, default=run.created)
 
 
 def _deadline_of(body: dict[str, object]) -> float | None:

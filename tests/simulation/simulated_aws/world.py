@@ -117,6 +117,13 @@ class World:
         self.timeline.run()
         return self
 
+    def let_pass(self, seconds: float) -> World:
+        """Lets happen what happens in so many seconds, and no more."""
+        then = self.now + seconds
+        self.timeline.at(then, lambda: None)  # no sandbox goes beyond what is due
+        self.timeline.run(until=then)
+        return self
+
     def meanwhile(self, seconds: float, action: Callable[[], Any]) -> None:
         """Does something so many seconds from now."""
         self.timeline.at(self.now + seconds, lambda: action() and None)
