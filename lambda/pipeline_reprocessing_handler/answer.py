@@ -14,7 +14,7 @@ from typing import Any
 from .aws import Aws
 from .faults import Fault
 from .ledger import Ledger
-from .request import ANSWER_ALLOWANCE, MAX_WAIT, Failure, Request, requested_at
+from .request import ANSWER_ALLOWANCE, MAX_WAIT, Request, requested_at, valid_until
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def letter(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Letter
         )
     try:
         until = Request.parse(event, now=now).answer_by
-    except Failure:
+    except Exception:  # noqa: BLE001  # whatever it is: an answer goes out
         until = (requested_at(event) or now) + ANSWER_ALLOWANCE
     return Letter(
         kind="answer",
@@ -87,7 +87,8 @@ def signal(answer: Answer, event: Mapping[str, Any], url: str, *, until: datetim
         request_id=event["RequestId"],
         url=url,
         body=_fitted(_signal(answer, event)),
-        until=until,
+        # The handle of an earlier deploy, to which a rollback returns, may have ceased to be one.
+        until=min(until, valid_until(url) or until),
     )
 
 

@@ -25,17 +25,31 @@ READ_TIMEOUT = 10
 """Seconds. Every call here answers within moments or not at all."""
 
 REPEATS = 4
-"""How often a call is sent again that was throttled or got no clear answer: for about 15 s."""
+"""How often a call is sent again that was throttled or got no clear answer: after 1, 2, 4 and 8 s."""
 
 _MEANING: dict[str, type[Fault]] = {
-    "AccessDenied": Denied,
-    "AccessDeniedException": Denied,
-    "UnauthorizedOperation": Denied,
-    "Throttling": Throttled,
-    "ThrottlingException": Throttled,
-    "TooManyRequestsException": Throttled,
-    "LimitExceededException": Throttled,
-    "ExecutionLimitExceeded": Throttled,
+    **dict.fromkeys(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"), Denied),
+    # Credentials that are too new for the service to know them.
+    **dict.fromkeys(("InvalidClientTokenId", "UnrecognizedClientException"), Denied),
+    # What the SDK takes for throttling, and the quotas of these services.
+    **dict.fromkeys(
+        (
+            "EC2ThrottledException",
+            "ExecutionLimitExceeded",
+            "KmsThrottlingException",
+            "LimitExceededException",
+            "PriorRequestNotComplete",
+            "RequestLimitExceeded",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "SlowDown",
+            "ThrottledException",
+            "Throttling",
+            "ThrottlingException",
+            "TooManyRequestsException",
+        ),
+        Throttled,
+    ),
     "ResourceNotFoundException": Missing,
     "ExecutionDoesNotExist": Missing,
     "StateMachineDoesNotExist": Missing,

@@ -54,7 +54,7 @@ class Handler:
             self._hand_over(reprocessing, outcome, event, context)
             if request.settings.wait and request.settings.wait.signal_url:
                 return reprocessing.going_on(outcome)
-        elif request.new_signal_url:
+        elif outcome.ends_wait and request.new_signal_url:
             self._end_the_wait(outcome, request, event)
         return outcome
 
@@ -70,8 +70,8 @@ class Handler:
         """A Delete: succeeds for whatever is unknown, unreadable or finished."""
         try:
             request = self._read(event)
-        except Failure as failure:
-            log.warning("nothing to remove: %s", failure)  # what cannot be read has never started anything
+        except Exception as error:  # noqa: BLE001  # whatever it is: a Delete that fails blocks the stack
+            log.warning("nothing to remove: %s", error)  # what cannot be read has never started anything
             return Settled(str(event.get("PhysicalResourceId") or ""), {})
         return self._reprocessing(request).remove()
 
@@ -106,7 +106,7 @@ class Handler:
                 Payload=json.dumps(continuation).encode(),
             )
         except Fault as fault:
-            raise reprocessing.give_up(waiting, f"nobody can wait for it: {fault}") from fault
+            raise reprocessing.give_up(waiting, "nobody can wait for it", fault) from fault
 
     def _hand_over_at(self, context: Any) -> datetime:
         left = timedelta(milliseconds=context.get_remaining_time_in_millis())

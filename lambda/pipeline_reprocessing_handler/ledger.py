@@ -5,12 +5,14 @@ a log stream is one (the second to try is told ResourceAlreadyExists), the funct
 nothing, holds no secret, and goes with the stack. A stream is named
 
     reprocessing/<logical id>/<request id>/<mark>
+
+Making a mark is atomic, reading is not: a mark that is `LISTED_WITHIN` old or younger may be missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -18,6 +20,9 @@ from .aws import Aws
 from .faults import Conflict
 
 _ROOT = "reprocessing/"
+
+LISTED_WITHIN = timedelta(seconds=5)
+"""DescribeLogStreams may list a new stream late (terraform-provider-aws issue 11611): assumed, AWS gives no number."""
 
 SUPERSEDING = "superseding"
 """Stands for a request id: under it are the requests that end what earlier ones have begun, `<when made>=<id>`."""
@@ -75,7 +80,10 @@ class Ledger:
                 **page,
             )
             for stream in answer.get("logStreams", []):
-                request_id, mark = stream["logStreamName"].split("/")[2:]
+                folders = stream["logStreamName"].split("/")
+                if len(folders) != len(("root", "logical id", "request id", "mark")):
+                    continue  # somebody else's
+                *_, request_id, mark = folders
                 made = datetime.fromtimestamp(stream["creationTime"] / 1000, UTC)
                 found.append((made, unquote(request_id), unquote(mark)))
             if not answer.get("nextToken"):

@@ -15,17 +15,17 @@ from . import stack
 from .aws import Aws
 from .faults import Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
 from .ledger import Ledger
-from .pipelines import Pipeline, State, end_run, open_pipeline
+from .pipelines import END_WITHIN, Pipeline, State, end_run, open_pipeline
 from .request import (
     NOT_STARTED,
     Failure,
-    Messages,
     OnRemoval,
     OnRollback,
     OnTimeout,
     Request,
     RequestType,
     format_time,
+    is_of_ours,
     run_of,
 )
 from .starting import Starting
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 FORGOTTEN_AFTER = timedelta(minutes=2)
 """A run that is not listed for so long will not be listed again."""
 LOOK_AT_STACK_EVERY = timedelta(seconds=15)
-LAST_WORD = timedelta(seconds=45)
-"""Kept free before CloudFormation stops listening, to cancel and to answer."""
+LAST_WORD = END_WITHIN + timedelta(seconds=30)
+"""Kept free before CloudFormation stops listening, to see a cancelled run end and to answer."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Settled:
 
     physical_id: str
     data: Mapping[str, str]
+    ends_wait: bool = False
+    """Whether a WaitCondition that is new has nothing to wait for."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,18 @@ class Reprocessing:
         request = self._request
         if self._clock.now() >= request.answer_by:
             raise self._failure("the request came when nobody waited for its answer any more")
+        self._aws.expect_new_permissions()
         stack_status = stack.status_of(self._aws, request.stack_id)
         if request.type is RequestType.UPDATE:
+            is_rollback = stack_status == stack.ROLLING_BACK
             if not request.changes_the_data:
-                return self._unchanged("nothing that decides the data has changed")
-            self._supersede_previous_runs()
-            if stack_status == stack.ROLLING_BACK and request.settings.on_rollback is OnRollback.KEEP:
+                outcome = self._unchanged("nothing that decides the data has changed")
+                # what a rollback restores has been waited for long ago
+                return replace(outcome, ends_wait=not is_rollback)
+            keeps = is_rollback and request.settings.on_rollback is OnRollback.KEEP
+            self._end_earlier_runs(is_rollback=is_rollback, keeps=keeps)
+            if keeps:
                 return self._unchanged("the stack is rolling back and OnRollback is KEEP")
-        self._aws.expect_new_permissions()
         run_id = self._starting.once()
         log.info("run '%s' of pipeline '%s' is going on", run_id, request.settings.target.name)
         if request.settings.wait is None:
@@ -135,34 +141,43 @@ class Reprocessing:
         request = self._request
         log.info("nothing is reprocessed: %s", why)
         run_id = run_of(request.physical_id, request.settings.target)
-        state = State.UNKNOWN
+        state, asked_at = State.UNKNOWN, request.requested_at
         if run_id:
             try:
                 state = self._pipeline.status(run_id).state
+                asked_at = self._starting.asked_at(run_id)
             except Fault as fault:
-                log.warning("the status of run '%s' is not known: %s", run_id, fault)
-        return replace(self._settled(run_id or NOT_STARTED, state), physical_id=request.physical_id)
+                log.warning("where run '%s' stands is not known: %s", run_id, fault)
+        outcome = self._settled(run_id or NOT_STARTED, state, asked_at)
+        return replace(outcome, physical_id=request.physical_id)
 
-    def _supersede_previous_runs(self) -> None:
-        """Ends the run that the physical id names, and those of requests that CloudFormation gave up."""
+    def _end_earlier_runs(self, *, is_rollback: bool, keeps: bool) -> None:
+        """Ends the run that the physical id names, and those of requests that CloudFormation gave up.
+
+        Args:
+            is_rollback: Whether the request that is undone may still go on.
+            keeps: Whether what was there before is kept: its run, too, and it is kept whatever the service says.
+        """
         request = self._request
         before = request.previous.target if request.previous else request.settings.target
-        self._starting.supersede_earlier()
+        is_needless: tuple[type[Fault], ...] = (Fault,) if keeps else ()
+        try:
+            self._starting.supersede_earlier(may_be_starting=is_rollback)
+            kept = self._starting.runs_for_the_same() if keeps else frozenset()
+        except is_needless as fault:
+            log.warning("what the failed deploy has started is left alone: %s", fault)
+            return
         for target in dict.fromkeys((before, request.settings.target)):
-            is_kept = target == request.settings.target
-            if is_kept:  # only the policy for this one can be new
-                self._aws.expect_new_permissions()
+            # A pipeline that was exchanged for another may be gone, and its service the very reason for that.
+            may_be_gone = () if target == request.settings.target else (Denied, Unreachable)
             try:
                 pipeline = self._open(target, self._aws)
                 named = run_of(request.physical_id, target)
                 left_behind = self._starting.left_behind(pipeline if target == before else None)
                 for run_id in dict.fromkeys([*([named] if named else []), *left_behind]):
-                    self._end(pipeline, run_id, "superseded by a new deploy")
-            except (Denied, Unreachable) as fault:
-                # The new policy has nothing on a pipeline that was exchanged for another, and the service may
-                # be the very reason for the exchange.
-                if is_kept:
-                    raise
+                    if run_id not in kept:
+                        self._end(pipeline, run_id, "superseded by a new deploy")
+            except (*is_needless, *may_be_gone) as fault:
                 log.warning("what runs on pipeline '%s' is left alone: %s", target.name, fault)
 
     def proceed(self, waiting: Waiting, *, until: datetime) -> Settled | Waiting:
@@ -175,7 +190,7 @@ class Reprocessing:
             return self._watch(waiting, until)
         except Fault as fault:
             # Nobody else knows of this run: where the wait ends, the run must end.
-            raise self.give_up(waiting, f"its status cannot be read: {fault}") from fault
+            raise self.give_up(waiting, "its status cannot be read", fault) from fault
 
     def _watch(self, waiting: Waiting, until: datetime) -> Settled | Waiting:
         request, clock = self._request, self._clock
@@ -211,13 +226,15 @@ class Reprocessing:
             left = min(waiting.deadline, until.timestamp()) - now.timestamp()
             clock.sleep(min(_pause(now.timestamp() - waiting.started_at), max(left, 0.05)))
 
-    def give_up(self, waiting: Waiting, why: str) -> Failure:
+    def give_up(self, waiting: Waiting, why: str, fault: Fault | None = None) -> Failure:
         """Ends a run that nobody can wait for, and gives the failure to raise."""
         try:
-            self._end(self._pipeline, waiting.run_id, why)
-        except Fault as fault:
-            log.warning("run '%s' could not be cancelled: %s", waiting.run_id, fault)
-        return self._failure(why, waiting.run_id)
+            self._end(
+                self._pipeline, waiting.run_id, why
+            )  # without the fault: the run's history is no log of ours
+        except Fault as trouble:
+            log.warning("run '%s' could not be cancelled: %s", waiting.run_id, trouble)
+        return self._failure(f"{why}: {fault}" if fault else why, waiting.run_id)
 
     def going_on(self, waiting: Waiting) -> Settled:
         """What to answer about a run that somebody else waits for."""
@@ -234,22 +251,17 @@ class Reprocessing:
     def remove(self) -> Settled:
         """Leaves no run of this resource behind, as far as the request names it.
 
-        An id that names a run concerns that run only: the clean-up of a replaced id must not touch the new run.
-        Any other id (invented by CloudFormation while a Create still went on) starts a search.
+        An id that names a run concerns that run only: the clean-up of a replaced id must not touch the new run. An id
+        that says that no run was started may be wrong where that was in doubt. An id that CloudFormation invented, as
+        while a Create still went on, starts a search.
         """
         request = self._request
         if request.settings.on_removal is OnRemoval.LEAVE:
             log.info("runs that still go on are left alone: OnRemoval is LEAVE")
             return Settled(request.physical_id, {})
         try:
-            if run_id := run_of(request.physical_id, request.settings.target):
+            for run_id in self._runs_to_remove():
                 self._end(self._pipeline, run_id, "the resource was removed")
-            else:
-                # A Create may still go on, with a role that is as new to this request as it is to that one.
-                self._aws.expect_new_permissions()
-                self._starting.supersede_earlier()
-                for left_behind in self._starting.left_behind(self._pipeline):
-                    self._end(self._pipeline, left_behind, "the resource was removed")
         except (Denied, Missing, Refused, Unreachable) as fault:
             # A Delete that can never succeed (IoT Analytics was shut down) would be worse than a run that ends by
             # itself.
@@ -258,15 +270,28 @@ class Reprocessing:
             raise self._failure(f"whether a run still goes on is not known: {fault}") from fault
         return Settled(request.physical_id, {})
 
+    def _runs_to_remove(self) -> list[str]:
+        id_, target = self._request.physical_id, self._request.settings.target
+        if run_id := run_of(id_, target):
+            return [run_id]
+        if id_ == self._request.id_of(NOT_STARTED):
+            return self._starting.left_behind(self._pipeline, unrecorded_only=True)
+        if is_of_ours(id_):
+            return []  # a run of another pipeline: whoever exchanged the pipelines has ended it
+        # A Create may still go on, with a role that is as new to this request as it is to that one.
+        self._aws.expect_new_permissions()
+        self._starting.supersede_earlier(may_be_starting=True)
+        return self._starting.left_behind(self._pipeline)
+
     def _end(self, pipeline: Pipeline, run_id: str, cause: str) -> None:
         end_run(pipeline, run_id, self._request.cause(cause), self._clock)
 
     def _failure(self, why: str, run_id: str | None = None) -> Failure:
         return self._request.failure(why, run_id)
 
-    def _settled(self, run_id: str, state: State) -> Settled:
+    def _settled(self, run_id: str, state: State, asked_at: datetime | None = None) -> Settled:
         request = self._request
-        messages: Messages = request.messages
+        messages = request.settings.messages.at(asked_at or request.requested_at)
         return Settled(
             request.id_of(run_id),
             {

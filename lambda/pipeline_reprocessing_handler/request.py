@@ -7,11 +7,14 @@ the properties come back on rollback and Delete for ever: keys are only ever add
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +25,7 @@ MAX_PIPELINE_NAME_LENGTH = 128
 MAX_WAIT = timedelta(hours=12)
 """The longest wait that CloudFormation knows: a WaitCondition's, 43,200 s."""
 MAX_LAST = timedelta(days=36_500)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 ANSWER_ALLOWANCE = timedelta(minutes=5)
 """What a request may take on top of the wait: start the run, wait for IAM, cancel, answer, retry all that."""
@@ -132,7 +136,7 @@ def check_time(argument: str, value: datetime) -> datetime:
         raise Failure(
             f"'{argument}' must be in whole seconds, got {value.isoformat()}; use .replace(microsecond=0)"
         )
-    if value.timestamp() < 0:
+    if value < EPOCH:
         raise Failure(f"'{argument}' must not be before 1970, got {value.isoformat()}")
     try:
         return value.astimezone(UTC)
@@ -177,7 +181,8 @@ def check_wait(argument: str, seconds: int) -> int:
         )
     if seconds > MAX_WAIT.total_seconds():
         raise Failure(
-            f"'{argument}' must be at most 12 hours, got {seconds / 3600:g} hours; use Wait.none() to return at once"
+            f"'{argument}' must be at most 12 hours, got {Decimal(seconds) / 3600:g} hours; use Wait.none() to "
+            "return at once"
         )
     return seconds
 
@@ -279,11 +284,11 @@ class Messages:
         return cls(start=start, end=end)
 
     def at(self, moment: datetime) -> Messages:
-        """The same selection with `LastSeconds` counted back from that moment."""
+        """The same selection with `LastSeconds` counted back from that moment, to 1970 at most."""
         if self.last_seconds is None:
             return self
         end = moment.replace(microsecond=0)
-        return Messages(start=end - timedelta(seconds=self.last_seconds), end=end)
+        return Messages(start=max(end - timedelta(seconds=self.last_seconds), EPOCH), end=end)
 
     def properties(self) -> dict[str, Any]:
         """The selection as the properties write it."""
@@ -417,6 +422,13 @@ class Request:
         """The selection, counted from the time of the request: the same however often the event comes."""
         return self.settings.messages.at(self.requested_at)
 
+    @property
+    def asks_for(self) -> str:
+        """A digest of what decides the data: the same for every request that asks for the same."""
+        target, messages, trigger = self.settings.decides_the_data
+        document = [target.kind, target.name, target.arn, messages.properties(), trigger]
+        return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
     def cause(self, why: str) -> str:
         """Why a run is cancelled, for those who look at the run."""
         return f"{why} ({self.logical_id} of {self.stack_id})"
@@ -439,17 +451,41 @@ def run_of(physical_id: str, target: Target) -> str | None:
     return None if run_id in (physical_id, NOT_STARTED, "") else run_id
 
 
+def is_of_ours(physical_id: str) -> bool:
+    """Whether the handler has given that id; CloudFormation invents `<stack>-<logical id>-<suffix>`, without a slash."""
+    return "/" in physical_id
+
+
 def requested_at(event: Mapping[str, Any]) -> datetime | None:
     """When CloudFormation made the request: it signed the ResponseURL then (seen, FACTS section 2).
 
     A continuation carries the time at which the first invocation came, for URLs without a signature.
     """
+    signed_at = _signed_at(str(event.get("ResponseURL")))
+    if signed_at:
+        return signed_at
+    arrived = event.get(ARRIVED_AT)
+    return datetime.fromtimestamp(arrived, UTC) if isinstance(arrived, int | float) else None
+
+
+def valid_until(url: str) -> datetime | None:
+    """When a pre-signed URL ceases to be taken, if it says so (seen: 24 hours for the handle of a WaitCondition)."""
+    signed_at = _signed_at(url)
     try:
-        signed = parse_qs(urlsplit(str(event.get("ResponseURL"))).query)["X-Amz-Date"][0]
-        return datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return signed_at and signed_at + timedelta(seconds=int(_query(url)["X-Amz-Expires"][0]))
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def _signed_at(url: str) -> datetime | None:
+    try:
+        return datetime.strptime(_query(url)["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except (KeyError, ValueError):
-        arrived = event.get(ARRIVED_AT)
-        return datetime.fromtimestamp(arrived, UTC) if isinstance(arrived, int | float) else None
+        return None
+
+
+def _query(url: str) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(url).query)
 
 
 def secrets_of(event: Mapping[str, Any]) -> frozenset[str]:

@@ -2,12 +2,12 @@
 
 A start leaves marks in the ledger before and after it is sent, and whoever comes second reads them:
 
-    made=<time>       when the request was made, which may be long before it arrives
+    made=<time>~<..>  when the request was made, which may be long before it arrives, and what it asks for, as a digest
     run=<id>          somebody started a run and said so: adopt it
     start-<n>         somebody holds the right to start until LEASE is over; then, if no run has turned up,
                       the next one takes start-<n+1>
     free-<n>          the holder of that claim has given it up, and no run will come of it
-    before=<mark>     what the pipeline's newest run was before anybody started one: tells new from old
+    before=<bookmark> what the pipeline's newest run was before anybody started one: tells new from old
     answer-sent       CloudFormation has its answer
 """
 
@@ -16,12 +16,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from .aws import READ_TIMEOUT, Clock
 from .faults import Conflict, Fault, Throttled, Unclear
-from .ledger import SUPERSEDING, Ledger
+from .ledger import LISTED_WITHIN, SUPERSEDING, Ledger
 from .pipelines import Pipeline, end_run
 from .request import Failure, Request
 
@@ -68,9 +68,12 @@ class Starting:
         start_by = request.requested_at + START_BY
         marks = ledger.marks(request.request_id)
         if not marks:
-            ledger.mark(request.request_id, f"made={self._made(marks):.3f}")
-        if _after("before=", marks) is None:
-            ledger.mark(request.request_id, f"before={self._pipeline.bookmark()}")
+            ledger.mark(request.request_id, f"made={self._made(marks):.3f}~{request.asks_for}")
+        # A mark that was just made may be missing from the next reading, so what it says is kept here, too.
+        bookmark = _after("before=", marks)
+        if bookmark is None:
+            bookmark = self._pipeline.bookmark()
+            ledger.mark(request.request_id, f"before={bookmark}")
         for attempt in count(1):
             marks = ledger.marks(request.request_id)
             if run_id := _after("run=", marks):
@@ -88,7 +91,9 @@ class Starting:
             if claim not in marks and ledger.mark(request.request_id, claim):
                 try:
                     run_id = self._start(
-                        _after("before=", marks) or "", first=attempt == 1, start_by=start_by
+                        _after("before=", marks) or bookmark,
+                        first=attempt == 1,
+                        until=min(now + SEND_FOR, start_by),
                     )
                 except _InDoubt:
                     raise
@@ -103,27 +108,29 @@ class Starting:
                 self._wait_for_run_mark(until=min(claimed + LEASE, start_by))
         raise AssertionError("unreachable: the claims have no end")
 
-    def _start(self, bookmark: str, *, first: bool, start_by: datetime) -> str | None:
+    def _start(self, bookmark: str, *, first: bool, until: datetime) -> str | None:
         """The run, started or adopted; None if the claim ended without one."""
         request, clock = self._request, self._clock
         if not first and (run_id := self._find(self._pipeline, request, bookmark)):
             return run_id
-        until, pause = min(clock.now() + SEND_FOR, start_by), 1.0
+        pause, fault = 1.0, None
         while True:
             if self._is_superseded(self._ledger.marks(request.request_id)):
-                raise self._request.failure("superseded before its run was started, by a later request")
+                raise request.failure("superseded before its run was started, by a later request")
+            if clock.now() >= until:  # the ledger may have kept us waiting until the claim is another's
+                break
             try:
                 return self._pipeline.start(request)
-            except (Throttled, Conflict, Unclear) as fault:
-                log.warning("the run is not started yet: %s", fault)
-                if isinstance(fault, Unclear) and (run_id := self._look_for_run(bookmark)):
-                    return run_id
-                if clock.now() + timedelta(seconds=pause) >= until:
-                    if clock.now() + timedelta(seconds=pause) >= start_by:
-                        raise self._request.failure(f"the run could not be started: {fault}") from fault
-                    return None
-                clock.sleep(pause)
-                pause = min(2 * pause, 15.0)
+            except (Throttled, Conflict, Unclear) as trouble:
+                log.warning("the run is not started yet: %s", trouble)
+                fault = trouble
+            if isinstance(fault, Unclear) and (run_id := self._look_for_run(bookmark)):
+                return run_id
+            clock.sleep(min(pause, max((until - clock.now()).total_seconds(), 0.0)))
+            pause = min(2 * pause, 15.0)
+        if fault and clock.now() >= request.requested_at + START_BY:
+            raise request.failure(f"the run could not be started: {fault}") from fault
+        return None
 
     def _release(self, attempt: int) -> None:
         """Says that nothing comes of a claim any more; unsaid, it is waited for in vain."""
@@ -157,7 +164,8 @@ class Starting:
         request = self._request
         try:
             self._ledger.mark(request.request_id, f"run={run_id}")
-            superseded = self._is_superseded(self._ledger.marks(request.request_id))
+            marks = self._ledger.marks(request.request_id)
+            superseded = self._is_superseded(marks)
         except Fault as fault:
             # the continuation carries it all the same
             log.warning("run '%s' is not recorded: %s", run_id, fault)
@@ -165,12 +173,23 @@ class Starting:
         if superseded:
             end_run(self._pipeline, run_id, request.cause("superseded by a later request"), self._clock)
             raise self._request.failure("superseded while its run was started, by a later request", run_id)
-        return run_id
+        first = _after("run=", marks) or run_id
+        if first != run_id:
+            end_run(self._pipeline, run_id, request.cause("another run was started before"), self._clock)
+        return first
 
-    def supersede_earlier(self) -> None:
-        """From now on no request made before this one starts a run."""
+    def supersede_earlier(self, *, may_be_starting: bool) -> None:
+        """From now on no request made before this one starts a run.
+
+        Args:
+            may_be_starting: Whether one may be just about to. Then this takes until it has seen this request's mark
+                before it starts, or what it has claimed is seen by this request.
+        """
         made = self._made(self._ledger.marks(self._request.request_id))
         self._ledger.mark(SUPERSEDING, f"{made:.3f}={self._request.request_id}")
+        if may_be_starting:
+            # A claim that was made less than LISTED_WITHIN after that mark may not have seen it, and is seen late itself.
+            self._clock.sleep(2 * LISTED_WITHIN.total_seconds())
 
     def _is_superseded(self, marks: Mapping[str, datetime]) -> bool:
         """Whether a request made after this one has said so."""
@@ -182,11 +201,25 @@ class Starting:
         """When this request was made; its marks know better where the event does not tell."""
         return min([self._request.requested_at.timestamp(), *(made.timestamp() for made in marks.values())])
 
-    def left_behind(self, pipeline: Pipeline | None) -> list[str]:
+    def runs_for_the_same(self) -> frozenset[str]:
+        """The runs that were started for just what this request asks for, too."""
+        requests = self._ledger.requests().values()
+        runs = (_after("run=", marks) for marks in requests if _asks_for(marks) == self._request.asks_for)
+        return frozenset(run_id for run_id in runs if run_id)
+
+    def asked_at(self, run_id: str) -> datetime:
+        """When the request was made that started the run; where nobody knows, this one."""
+        for marks in self._ledger.requests().values():
+            if f"run={run_id}" in marks:
+                return datetime.fromtimestamp(_asked_at(marks), UTC)
+        return self._request.requested_at
+
+    def left_behind(self, pipeline: Pipeline | None, *, unrecorded_only: bool = False) -> list[str]:
         """The runs of earlier requests that may still go on.
 
         Args:
             pipeline: Where to look for runs that were started and not recorded; None does not look.
+            unrecorded_only: Leaves out those that were recorded.
         """
         request, requests = self._request, self._ledger.requests()
         made = self._made(requests.get(request.request_id, {}))
@@ -195,7 +228,8 @@ class Starting:
             for request_id, marks in requests.items()
             if request_id != request.request_id
             and any(map(_is_claim, marks))
-            and float(_after("made=", marks) or 0) <= made
+            and _asked_at(marks) <= made
+            and not (unrecorded_only and _after("run=", marks))
         }
         run_ids = []
         for request_id, marks in started.items():
@@ -225,6 +259,8 @@ class Starting:
         self, pipeline: Pipeline, request: Request, bookmark: str, until: datetime | None = None
     ) -> str | None:
         """The run that the request has started unseen; none that another request has recorded as its own."""
+        if not pipeline.find(request, bookmark, until=until):
+            return None  # as nearly always, and the ledger is long
         others = self._ledger.recorded_runs(besides=request.request_id)
         return pipeline.find(request, bookmark, until=until, others=others)
 
@@ -232,6 +268,14 @@ class Starting:
 def _after(prefix: str, marks: Mapping[str, datetime]) -> str | None:
     """What the oldest mark of that kind says."""
     return next((mark.removeprefix(prefix) for mark in marks if mark.startswith(prefix)), None)
+
+
+def _asked_at(marks: Mapping[str, datetime]) -> float:
+    return float((_after("made=", marks) or "0").partition("~")[0])
+
+
+def _asks_for(marks: Mapping[str, datetime]) -> str:
+    return (_after("made=", marks) or "").partition("~")[2]
 
 
 def _open_claim(marks: Mapping[str, datetime]) -> datetime | None:

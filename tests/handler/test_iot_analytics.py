@@ -192,12 +192,11 @@ def test_a_run_since_the_bookmark_is_found(
     assert weather.find(request_of(), bookmark) == found
 
 
-def test_without_a_bookmark_no_run_is_taken_for_ours(
-    weather: IotAnalyticsPipeline, server: Server, request_of: Callable[..., Request]
+def test_without_a_bookmark_nobody_can_say_which_run_is_ours(
+    weather: IotAnalyticsPipeline, request_of: Callable[..., Request]
 ) -> None:
-    server.answers = [listing(("somebody's", "RUNNING", MADE))]
-
-    assert weather.find(request_of(), "") is None
+    with pytest.raises(Unclear, match="which runs there were before the start is not known"):
+        weather.find(request_of(), "")
 
 
 def test_a_pipeline_that_does_not_exist_is_told_before_a_start(

@@ -122,7 +122,7 @@ def a_delete_does_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_is_superseded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reprocessing, "_supersede_previous_runs", lambda self: None)
+    patch.setattr(Reprocessing, "_end_earlier_runs", lambda self, **_: None)
 
 
 def a_rollback_is_not_recognised(patch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ class IotAnalyticsPipeline:
     ) -> str | None:
         made, *known = bookmark.split("~")
         if not made:
-            return None  # nothing tells new runs from old ones, and an old one is not ours
+            raise Unclear("which runs there were before the start is not known")
         # Not "later than": the service may keep whole seconds, and the runs of one second are told by their ids.
         latest = until.timestamp() if until else math.inf  # what came later is somebody else's
         newer = [

@@ -11,7 +11,9 @@ from urllib.parse import quote
 from .timeline import Steps, Timeline, Until
 
 STACK_NAME = "Weather"
-URL_LIVES = 7200.0
+URL_LIVES = 7200
+HANDLE_LIVES = 86_399
+"""Seconds for which a pre-signed URL is taken (both seen)."""
 LONGEST_ANSWER = 4096
 REMAKING_TAKES = 45.0
 """Seconds for a stack's function, role and log group to go and to be made again: the two never overlap."""
@@ -168,7 +170,7 @@ class SimulatedCloudFormation:
         self._template: Template = ()
         self._to_clean_up: list[tuple[CustomResource, str, Mapping[str, Any]]] = []
         self._urls: dict[str, tuple[Request, float]] = {}
-        self._handles: dict[str, str] = {}
+        self._handles: dict[str, float] = {}
         self._signals_before_wait: dict[str, list[bytes]] = {}
         self.stack_id = f"arn:aws:cloudformation:eu-west-1:123456789012:stack/{STACK_NAME}/0"
         self.status = "NONE"
@@ -248,16 +250,16 @@ class SimulatedCloudFormation:
             request.answers.append(Answer(now, body, accepted=waits))
             self._timeline.nudge()
             return 200
+        if url not in self._handles or now > self._handles[url] + HANDLE_LIVES:
+            return 403
         for wait in self.waits:
             if wait.url == url:
                 waits = wait.accepted is None and wait.abandoned is None and now < wait.deadline
                 wait.signals.append(Answer(now, body, accepted=waits))
                 self._timeline.nudge()
                 return 200
-        if url in self._handles.values():
-            self._signals_before_wait.setdefault(url, []).append(body)
-            return 200
-        return 403
+        self._signals_before_wait.setdefault(url, []).append(body)
+        return 200
 
     # -- stacks -----------------------------------------------------------------------------------------------
 
@@ -297,6 +299,8 @@ class SimulatedCloudFormation:
                 assert isinstance(deployed.spec, CustomResource)
                 touched.append((deployed.spec, deployed.properties))
                 succeeded = yield from self._update(spec, deployed)
+            elif isinstance(spec, WaitCondition):
+                succeeded = False  # "Updates are not supported" of any of its properties
             else:
                 succeeded = yield from self._create(spec)
             if self._interruption or not succeeded:
@@ -510,11 +514,11 @@ class SimulatedCloudFormation:
             self._send(request)
 
     def _new_handle(self, logical_id: str) -> str:
-        url = self._url(f"{self.stack_id}/{logical_id}")
-        self._handles[logical_id] = url
+        url = self._url(f"{self.stack_id}/{logical_id}", HANDLE_LIVES)
+        self._handles[url] = self._timeline.now
         return url
 
-    def _url(self, key: str) -> str:
+    def _url(self, key: str, lives: int = URL_LIVES) -> str:
         """A pre-signed URL. Its signature is what nobody may see."""
         number = len(self.secrets) + 1
         signature = f"SECRET{number:04d}ABCDEF0123456789"
@@ -525,7 +529,7 @@ class SimulatedCloudFormation:
         stamp = self._timeline.time().strftime("%Y%m%dT%H%M%SZ")
         return (
             f"{address}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={stamp}&X-Amz-SignedHeaders=host"
-            f"&X-Amz-Expires=7200&X-Amz-Credential=AKIA{number:016d}%2F20260101%2Feu-west-1%2Fs3%2Faws4_request"
+            f"&X-Amz-Expires={lives}&X-Amz-Credential=AKIA{number:016d}%2F20260101%2Feu-west-1%2Fs3%2Faws4_request"
             f"&X-Amz-Signature={signature}"
         )
 

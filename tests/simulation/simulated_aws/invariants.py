@@ -19,7 +19,7 @@ from pipeline_reprocessing_handler.request import ANSWER_ALLOWANCE, NOT_STARTED
 
 from .cloudformation import LONGEST_ANSWER, Answer, Request, Wait
 from .runs import Run
-from .timeline import EPOCH
+from .timeline import EPOCH, FOR_EVER
 from .troubles import Trouble
 from .world import World
 
@@ -148,12 +148,8 @@ def success_means_that_the_run_succeeded(world: World) -> None:
         if signal and signal.document["Status"] == "SUCCESS":
             signalled = _run_of(world, signal.document["Data"])
             state = signalled.state(signal.time) if signalled else "missing"
-            # A run that is let go may have ended since the last look at it that was answered.
-            detached = (
-                signalled
-                and _detaches(world, signalled)
-                and signalled.ended >= _seen(world, signalled, signal)
-            )
+            # A run that is let go may have ended since its time was up, or since the last look that was answered.
+            detached = signalled and signalled.ended >= _let_go(world, signalled, signal)
             _require(state == "SUCCEEDED" or detached, f"signalled SUCCESS, but the run is {state}")
 
 
@@ -331,13 +327,11 @@ def _run_of(world: World, physical_id: str) -> Run | None:
     return next((run for run in world.runs if run.id == physical_id.rpartition("/")[2]), None)
 
 
-def _detaches(world: World, run: Run) -> bool:
+def _let_go(world: World, run: Run, signal: Answer) -> float:
+    """When the run may have been let go: its time was up, or nobody was told any more how it stands."""
     wait = _wait_of(_request(world, run.owner or ""))
-    return wait is not None and wait["OnTimeout"] == "DETACH"
-
-
-def _seen(world: World, run: Run, signal: Answer) -> float:
-    """When the request that started the run was last told how it stands, before it signalled."""
+    if wait is None or wait["OnTimeout"] != "DETACH":
+        return FOR_EVER
     looks = (
         call.time
         for call in world.network.calls
@@ -346,7 +340,7 @@ def _seen(world: World, run: Run, signal: Answer) -> float:
         and call.trouble in (None, Trouble.SLOW)
         and call.time <= signal.time
     )
-    return max(looks, default=run.created)
+    return min(run.created + float(wait["TimeoutSeconds"]), max(looks, default=run.created))
 
 
 def _deadline_of(body: dict[str, object]) -> float | None:

@@ -13,11 +13,18 @@ _NAME = re.compile(r"[^:*]{1,512}")
 
 
 class SimulatedLogs:
-    """CreateLogStream is atomic; DescribeLogStreams comes in pages, which may be empty and still not the last."""
+    """CreateLogStream is atomic; DescribeLogStreams comes late, and in pages, which may be empty and still not the last.
 
-    def __init__(self, timeline: Timeline, page_size: int) -> None:
+    Args:
+        timeline: When.
+        page_size: Streams in one page.
+        lag: Seconds until a new stream is listed.
+    """
+
+    def __init__(self, timeline: Timeline, page_size: int, lag: float = 0.0) -> None:
         self._timeline = timeline
         self._page_size = page_size
+        self._lag = lag
         self.streams: dict[str, int] = {"2026/01/01/[$LATEST]0": 0, "2026/01/01/[$LATEST]1": 0}
 
     def create_log_stream(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,12 +35,15 @@ class SimulatedLogs:
             raise service_error(
                 "ResourceAlreadyExistsException", 400, "The specified log stream already exists"
             )
-        self.streams[name] = int((1_767_225_600 + self._timeline.now) * 1000)
+        self.streams[name] = int(self._timeline.time().timestamp() * 1000)
         return {}
 
     def describe_log_streams(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         prefix = parameters.get("logStreamNamePrefix", "")
-        names = sorted(name for name in self.streams if name.startswith(prefix))
+        newest = (self._timeline.time().timestamp() - self._lag) * 1000
+        names = sorted(
+            name for name, made in self.streams.items() if made <= newest and name.startswith(prefix)
+        )
         start = int(parameters.get("nextToken", "0"))
         end = start + min(self._page_size, 50)
         answer: dict[str, Any] = {

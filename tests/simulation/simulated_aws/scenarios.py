@@ -86,6 +86,7 @@ class Scenario:
     strays: tuple[Stray, ...] = ()
     one_at_a_time: bool = False
     log_page: int = 50
+    log_lag: float = 0.0
     debug: bool = False
     seed: int = 0
 
@@ -100,6 +101,7 @@ class Scenario:
             seed=self.seed,
             one_at_a_time=self.one_at_a_time,
             log_page=self.log_page,
+            log_lag=self.log_lag,
             debug=self.debug,
             make_handler=make_handler,
         )

@@ -119,6 +119,7 @@ def worlds(kind: str, *, fair: bool) -> st.SearchStrategy[Scenario]:
             iam_takes=st.sampled_from([0.0, 0.0, 5.0, 40.0] if fair else [0.0, 20.0, 58.0, 100.0]),
             one_at_a_time=st.just(False) if fair else st.booleans(),
             log_page=st.sampled_from([50, 1, 3]),
+            log_lag=st.sampled_from([0.0, 0.0, 1.0, 3.0]),
             debug=st.booleans(),
             seed=st.one_of(st.just(0), st.integers(0, 2**16)),
         )

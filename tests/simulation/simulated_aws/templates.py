@@ -42,7 +42,8 @@ def reprocessing(
         signal: Whether a WaitCondition waits even for less than 55 minutes, which the construct would not do.
     """
     by_signal = timeout is not None and (signal or timeout > LONGEST_CUSTOM_RESOURCE_WAIT.total_seconds())
-    handle = f"{logical_id}Handle{trigger}"
+    waiting_for = f"{trigger}{timeout}"
+    handle = f"{logical_id}Handle{waiting_for}"
     properties: dict[str, Any] = {
         "Pipeline": {"Kind": kind, "Name": pipeline}
         if kind == "IOT_ANALYTICS"
@@ -64,7 +65,7 @@ def reprocessing(
     return (
         WaitHandle(handle),
         resource,
-        WaitCondition(f"{logical_id}Condition{trigger}", handle, min(timeout + _ALLOWANCE, 43_200)),
+        WaitCondition(f"{logical_id}Condition{waiting_for}", handle, min(timeout + _ALLOWANCE, 43_200)),
     )
 
 

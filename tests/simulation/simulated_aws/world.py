@@ -35,6 +35,7 @@ class World:
         seed: Decides how long each call takes, and so how concurrent invocations interleave; 0: all the same.
         one_at_a_time: Whether a pipeline that runs refuses another run with 409.
         log_page: Streams in one page of DescribeLogStreams.
+        log_lag: Seconds until DescribeLogStreams lists a new stream.
         debug: Whether crhelper logs at DEBUG.
         make_handler: Makes the function's handler; tests of the checks put broken ones here.
     """
@@ -50,13 +51,14 @@ class World:
         seed: int = 0,
         one_at_a_time: bool = False,
         log_page: int = 50,
+        log_lag: float = 0.0,
         debug: bool = False,
         make_handler: MakeHandler | None = None,
     ) -> None:
         self.kind = kind
         self.timeline = Timeline()
         self.troubles = Troubles(faults)
-        self.logs = SimulatedLogs(self.timeline, log_page)
+        self.logs = SimulatedLogs(self.timeline, log_page, log_lag)
         service = SimulatedIotAnalytics if kind == "IOT_ANALYTICS" else SimulatedStepFunctions
         self.service = service(self.timeline, tuple(runs), one_at_a_time=one_at_a_time)
         self.functions = SimulatedLambda(
