@@ -341,6 +341,8 @@ class Settings:
     target: Target
     messages: Messages
     trigger: str
+    values: str
+    """What only the deploy knows of what decides the data, as canonical JSON."""
     wait: Wait | None
     on_rollback: OnRollback
     on_removal: OnRemoval
@@ -352,15 +354,16 @@ class Settings:
             target=Target.parse(values.get("Pipeline")),
             messages=Messages.parse(values.get("Messages")),
             trigger=_text("Trigger", values.get("Trigger")),
+            values=json.dumps(values.get("Values", {}), sort_keys=True),
             wait=Wait.parse(values.get("Wait")),
             on_rollback=_one_of("OnRollback", values.get("OnRollback", OnRollback.KEEP), OnRollback),
             on_removal=_one_of("OnRemoval", values.get("OnRemoval", OnRemoval.CANCEL), OnRemoval),
         )
 
     @property
-    def decides_the_data(self) -> tuple[Target, Messages, str]:
+    def decides_the_data(self) -> tuple[Target, Messages, str, str]:
         """What has to change before anything is reprocessed; a new time-out alone starts nothing."""
-        return replace(self.target, endpoint_url=None), self.messages, self.trigger
+        return replace(self.target, endpoint_url=None), self.messages, self.trigger, self.values
 
 
 @dataclass(frozen=True)
@@ -425,8 +428,8 @@ class Request:
     @property
     def asks_for(self) -> str:
         """A digest of what decides the data: the same for every request that asks for the same."""
-        target, messages, trigger = self.settings.decides_the_data
-        document = [target.kind, target.name, target.arn, messages.properties(), trigger]
+        target, messages, trigger, values = self.settings.decides_the_data
+        document = [target.kind, target.name, target.arn, messages.properties(), trigger, values]
         return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
     def cause(self, why: str) -> str:

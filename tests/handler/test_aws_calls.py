@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.retries.standard import ThrottledRetryableChecker
 
 from pipeline_reprocessing_handler import aws as aws_module
 from pipeline_reprocessing_handler.faults import (
@@ -50,6 +51,7 @@ def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
         ("AccessDenied", 403, Denied),
         ("AccessDeniedException", 400, Denied),
         ("UnauthorizedOperation", 403, Denied),
+        ("UnrecognizedClientException", 400, Denied),
         ("ThrottlingException", 429, Throttled),
         ("ThrottlingException", 400, Throttled),
         ("Throttling", 400, Throttled),
@@ -80,6 +82,18 @@ def test_an_error_of_a_service_becomes_what_it_means(
 
     assert type(raised.value) is fault
     assert str(raised.value) == f"iotanalytics:describe_pipeline: {code}: the words of AWS"
+
+
+def test_all_that_the_sdk_takes_for_throttling_is_throttling() -> None:
+    # with exceptions that no service of ours has
+    known: list[str] = vars(ThrottledRetryableChecker)["_THROTTLED_ERROR_CODES"]
+
+    foreign = {
+        "BandwidthLimitExceeded",
+        "ProvisionedThroughputExceededException",
+        "TransactionInProgressException",
+    }
+    assert {code for code in known if aws_module._MEANING.get(code) is not Throttled} <= foreign
 
 
 def test_an_error_without_words_says_so(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:

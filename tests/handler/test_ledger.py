@@ -157,3 +157,10 @@ def test_the_calls_are_those_of_cloudwatch_logs(real_aws: Aws, stub: Callable[[s
 
     assert made == (True, False)
     assert marks == {"start-1": NOW, "run=": NOW + timedelta(milliseconds=500)}
+
+
+def test_streams_of_others_under_our_name_are_no_marks(ledger: Ledger, aws: FakeAws) -> None:
+    aws.streams |= {"reprocessing/": 0, "reprocessing/notes": 0, "reprocessing/Backfill/a/b/c": 0}
+
+    assert ledger.requests() == {}
+    assert ledger.recorded_runs(besides="") == frozenset()

@@ -19,7 +19,7 @@ from pipeline_reprocessing_handler.faults import Denied, Missing
 from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.lifecycle import Lifecycle, NotDelivered
 from pipeline_reprocessing_handler.reprocess import Settled, Waiting
-from pipeline_reprocessing_handler.request import ARRIVED_AT, Failure
+from pipeline_reprocessing_handler.request import ARRIVED_AT, Failure, Settings
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeContext
@@ -563,6 +563,7 @@ def test_an_event_that_lacks_a_field_is_answered(
         {"Messages": {"StartTime": "9999-12-31T23:59:59-01:00"}},
         {"Messages": {"LastSeconds": "9" * 5000}},
         {"Wait": {"TimeoutSeconds": "1e309"}},
+        {"Wait": {"TimeoutSeconds": "9" * 310}},
         {"Pipeline": {"Kind": "IOT_ANALYTICS", "Name": "weather", "EndpointUrl": "http://[::1"}},
     ],
 )
@@ -575,3 +576,14 @@ def test_a_token_that_was_resolved_to_something_odd_fails_the_deploy_with_a_reas
     assert answer["Status"] == "FAILED"
     assert answer["Reason"].startswith(f"'{next(iter(odd))}.")
     assert answer["PhysicalResourceId"].endswith("/not-started")
+
+
+def test_a_delete_of_properties_that_break_the_reading_itself_succeeds(
+    aws: FakeAws, context: FakeContext, event_of: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Settings, "parse", lambda properties: 1 / 0)
+
+    Handler(aws, GROUP)(event_of("Delete"), context)
+
+    (answer,) = answers_of(aws)
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather/run-1")

@@ -12,7 +12,7 @@ import pytest
 from pipeline_reprocessing_handler.faults import Conflict, Denied, Fault, Missing, Refused, Throttled, Unclear
 from pipeline_reprocessing_handler.ledger import SUPERSEDING, Ledger
 from pipeline_reprocessing_handler.pipelines import State, Status
-from pipeline_reprocessing_handler.reprocess import FORGOTTEN_AFTER, Reprocessing, Settled, Waiting
+from pipeline_reprocessing_handler.reprocess import FORGOTTEN_AFTER, LAST_WORD, Reprocessing, Settled, Waiting
 from pipeline_reprocessing_handler.request import Failure, Request, Target
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_a_wait_ends_in_time_for_the_answer(reprocessing: Open, clock: FakeClock
 
     assert isinstance(outcome, Waiting)
     assert outcome.deadline == (NOW + timedelta(seconds=200 + 60)).timestamp()
-    assert outcome.deadline + 45 <= (NOW + timedelta(seconds=60 + 300)).timestamp()
+    assert outcome.deadline + LAST_WORD.total_seconds() <= (NOW + timedelta(seconds=60 + 300)).timestamp()
 
 
 def test_without_a_wait_the_run_goes_on_by_itself(reprocessing: Open, pipeline: FakePipeline) -> None:
@@ -209,6 +209,22 @@ def test_an_update_that_changes_no_data_keeps_everything(
     assert outcome.physical_id == "weather/run-1"
     assert (outcome.data["ReprocessingId"], outcome.data["Status"]) == ("run-1", state)
     assert (len(pipeline.states), pipeline.cancelled) == (1, [])
+
+
+def test_an_update_that_changes_no_data_tells_what_the_run_has_read(
+    reprocessing: Open, clock: FakeClock
+) -> None:
+    last_hour = {"Messages": {"LastSeconds": "3600"}}
+    first = reprocessing(**last_hour)
+    started = first.begin()
+    assert isinstance(started, Waiting)
+    clock.sleep(86_400)
+
+    later = {"RequestId": "5f2a-11", "ArrivedAt": clock.now().timestamp()}
+    outcome = reprocessing("Update", was=last_hour, event=later, **last_hour, Wait=None).begin()
+
+    assert isinstance(outcome, Settled)
+    assert outcome.data["EndTime"] == first.going_on(started).data["EndTime"] == "2025-01-31T12:00:00Z"
 
 
 def test_an_update_that_changes_no_data_asks_for_nothing(reprocessing: Open, pipeline: FakePipeline) -> None:
@@ -508,7 +524,8 @@ def test_a_status_that_can_never_be_read_ends_the_run(
         reprocessing().proceed(waiting_for(), until=LATER)
 
     assert reason(failure) == "pipeline 'weather', run 'run-1': its status cannot be read: no"
-    assert [run_id for run_id, _ in pipeline.cancelled] == ["run-1"]
+    [(run_id, cause)] = pipeline.cancelled
+    assert (run_id, cause.partition(" (")[0]) == ("run-1", "its status cannot be read")
 
 
 def test_a_run_that_cannot_be_cancelled_is_told_all_the_same(

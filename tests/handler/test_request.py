@@ -24,6 +24,7 @@ from pipeline_reprocessing_handler.request import (
     requested_at,
     run_of,
     secrets_of,
+    valid_until,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def test_an_event_becomes_one_frozen_request(event_of: Event) -> None:
                 end=datetime(2025, 1, 31, tzinfo=UTC),
             ),
             trigger="a" * 64,
+            values="{}",
             wait=Wait(timedelta(seconds=3000), OnTimeout.FAIL),
             on_rollback=OnRollback.KEEP,
             on_removal=OnRemoval.CANCEL,
@@ -269,6 +271,7 @@ def test_old_properties_of_a_forgotten_shape_tell_nothing(event_of: Event, old: 
             False,
         ),
         ({"Trigger": "b" * 64}, True),
+        ({"Values": {"Unit.Value": "celsius"}}, True),
     ],
 )
 def test_only_what_decides_the_data_changes_the_data(
@@ -290,6 +293,44 @@ def test_a_selection_by_age_is_counted_from_the_request(event_of: Event, propert
         start=datetime(2025, 1, 31, 9, tzinfo=UTC), end=datetime(2025, 1, 31, 10, tzinfo=UTC)
     )
     assert repeated.messages == first.messages
+
+
+def test_a_selection_by_age_goes_back_to_1970_at_most(event_of: Event, properties: dict[str, Any]) -> None:
+    properties["Messages"] = {"LastSeconds": str(100 * 365 * 86400)}
+
+    messages = Request.parse(event_of("Create", properties), now=NOW).messages
+
+    assert messages.start == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def test_requests_that_ask_for_the_same_have_the_same_digest(
+    event_of: Event, properties: dict[str, Any]
+) -> None:
+    asks = Request.parse(event_of("Create", properties), now=NOW).asks_for
+    waits = Request.parse(
+        event_of("Update", {**properties, "Wait": {"TimeoutSeconds": "60"}}), now=NOW
+    ).asks_for
+    other = Request.parse(event_of("Create", {**properties, "Trigger": "b" * 64}), now=NOW).asks_for
+
+    assert asks == waits
+    assert asks != other
+
+
+@pytest.mark.parametrize(
+    ("url", "expires"),
+    [
+        (
+            "https://s3.example/?X-Amz-Date=20250131T100000Z&X-Amz-Expires=86399",
+            NOW + timedelta(hours=22, seconds=-1),
+        ),
+        ("https://s3.example/?X-Amz-Date=20250131T100000Z", None),
+        ("https://s3.example/?X-Amz-Date=20250131T100000Z&X-Amz-Expires=soon", None),
+        ("https://s3.example/?X-Amz-Expires=86399", None),
+        ("https://[", None),
+    ],
+)
+def test_a_signed_url_says_until_when_it_is_taken(url: str, expires: datetime | None) -> None:
+    assert valid_until(url) == expires
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from simulated_aws.functions import LambdaPlan
 from simulated_aws.invariants import ALWAYS, check
 from simulated_aws.runs import RunPlan
@@ -92,3 +93,45 @@ def test_lambda_would_stop_the_chain_unless_recursion_is_allowed(service: Servic
     assert world.cloudformation.waits[0].accepted is None
     assert world.cloudformation.status == "ROLLBACK_COMPLETE"
     check(world, *ALWAYS)  # nobody is left to signal: hence `Allow` in the template
+
+
+def test_a_long_wait_that_only_grew_is_another_condition_and_ends_at_once(service: Service) -> None:
+    with World(service.kind) as world:
+        world.deploy(reprocessing(service.kind, timeout=2 * HOUR))
+        world.deploy(reprocessing(service.kind, timeout=3 * HOUR))
+
+    first, second = world.cloudformation.waits
+    assert first.logical_id != second.logical_id
+    assert second.accepted
+    assert len(world.runs) == 1
+    assert world.cloudformation.status == "UPDATE_COMPLETE"
+    check(world)
+
+
+@pytest.mark.parametrize("on_rollback", ["KEEP", "REPROCESS"])
+@pytest.mark.parametrize("timeout", [2 * HOUR, 3000], ids=["long again", "short now"])
+def test_a_rollback_to_a_wait_whose_handle_has_expired_succeeds(
+    service: Service, timeout: int, on_rollback: str
+) -> None:
+    runs = [RunPlan(), RunPlan(ends="FAILED"), RunPlan()]
+
+    with World(service.kind, runs=runs) as world:
+        world.deploy(reprocessing(service.kind, timeout=2 * HOUR, on_rollback=on_rollback))
+        world.let_pass(25 * HOUR)
+        changed = reprocessing(service.kind, timeout=timeout, on_rollback=on_rollback, trigger="t2")
+        world.deploy(changed)
+
+    assert last(world, "Update").is_swapped
+    assert world.cloudformation.status == "UPDATE_ROLLBACK_COMPLETE"
+    assert len(world.runs) == (2 if on_rollback == "KEEP" else 3)
+    check(world)
+
+
+def test_a_cancel_that_takes_a_minute_leaves_time_for_the_reason(service: Service) -> None:
+    with World(service.kind, runs=[RunPlan(takes=20 * HOUR, cancel_takes=55.0)]) as world:
+        world.deploy(reprocessing(service.kind, timeout=12 * HOUR))
+
+    [wait] = world.cloudformation.waits
+    assert wait.accepted
+    assert "not finished within" in wait.accepted.document["Reason"]
+    check(world)

@@ -12,6 +12,8 @@ from simulated_aws.templates import reprocessing
 from simulated_aws.troubles import ANY, Fault, Trouble
 from simulated_aws.world import World
 
+from pipeline_reprocessing_handler.aws import CONNECT_TIMEOUT, READ_TIMEOUT
+
 CRASHES = (Trouble.CRASH_BEFORE, Trouble.CRASH_AFTER)
 HANDS_OVER_ONCE = LambdaPlan(timeout=150.0)
 OUTLASTS_ONE_INVOCATION = RunPlan(takes=130.0)
@@ -150,4 +152,33 @@ def test_an_update_that_changes_only_the_wait_starts_nothing(service: Service) -
 
     assert len(world.runs) == 1
     assert last(world, "Update").answer_id == last(world, "Create").answer_id
+    check(world)
+
+
+@pytest.mark.parametrize("lag", [1.0, 4.0])
+@pytest.mark.parametrize(
+    "trouble", [Trouble.DROPPED_AFTER, Trouble.HANGS_AFTER, Trouble.LATE, Trouble.CRASH_AFTER]
+)
+def test_marks_that_are_listed_late_cost_neither_a_run_nor_an_answer(
+    service: Service, trouble: Trouble, lag: float
+) -> None:
+    with World(service.kind, faults=[Fault(service.start, trouble)], log_lag=lag) as world:
+        world.deploy(reprocessing(service.kind))
+
+    assert len(world.runs) == 1
+    assert last(world, "Create").succeeded
+    check(world)
+
+
+@pytest.mark.parametrize("later", [105, 110, 112, 115, 118, 120, 125, 130])
+def test_a_claim_that_has_become_old_while_the_ledger_hung_is_not_used(later: int) -> None:
+    hangs = [Fault("describe_log_streams", Trouble.HANGS_BEFORE, nth=nth, times=4) for nth in (4, 9)]
+    twice = LambdaPlan(duplicates=((1, float(later)),))
+
+    with World(runs=[RunPlan(takes=400.0)], faults=hangs, functions=twice) as world:
+        world.network.hang_takes = CONNECT_TIMEOUT + READ_TIMEOUT
+        world.deploy(reprocessing())
+
+    assert len(world.runs) == 1
+    assert last(world, "Create").succeeded
     check(world)

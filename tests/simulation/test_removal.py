@@ -6,7 +6,7 @@ import pytest
 from simulated_aws.invariants import check
 from simulated_aws.runs import RunPlan
 from simulated_aws.stories import LONG, Service, last, run_ids, states
-from simulated_aws.templates import reprocessing
+from simulated_aws.templates import failing, reprocessing, then
 from simulated_aws.world import World
 
 
@@ -59,4 +59,32 @@ def test_a_delete_succeeds_when_what_it_would_cancel_is_gone(gone: str) -> None:
 
     assert last(world, "Delete").answer_id == last(world, "Create").answer_id
     assert world.cloudformation.status == "DELETE_COMPLETE"
+    check(world)
+
+
+def test_the_clean_up_of_an_id_of_another_pipeline_leaves_the_new_run_alone(service: Service) -> None:
+    with World(service.kind, runs=[RunPlan(takes=5.0), RunPlan(takes=5.0), LONG]) as world:
+        world.deploy(reprocessing(service.kind, timeout=None, pipeline="sensors"))
+        world.let_pass(60)
+        renamed = reprocessing(service.kind, timeout=None, pipeline="meters", trigger="t2")
+        world.deploy(then(renamed, failing()))
+        world.let_pass(60)
+        world.deploy(reprocessing(service.kind, timeout=None, pipeline="sensors", trigger="t3"))
+
+    assert last(world, "Delete").physical_id.startswith("meters/")
+    assert last(world, "Delete").succeeded
+    assert states(world)[-1] == "RUNNING"
+    check(world)
+
+
+def test_the_clean_up_of_a_failed_create_leaves_a_newer_run_alone(service: Service) -> None:
+    with World(service.kind, runs=[LONG]) as world:
+        resource = reprocessing(service.kind, timeout=None)
+        world.deploy(resource)
+        # as CloudFormation may send it where a failed Create was left as it was (`--no-rollback`)
+        world.cloudformation.stray_delete(resource[0], "sensors/not-started")  # type: ignore[arg-type]  # it is one
+        world.timeline.run()
+
+    assert last(world, "Delete").succeeded
+    assert states(world) == ["RUNNING"]
     check(world)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from simulated_aws.invariants import check
+import pytest
+from simulated_aws.invariants import ALWAYS, check
 from simulated_aws.runs import RunPlan
-from simulated_aws.stories import HOUR, IOT_ANALYTICS, Service, last, states
+from simulated_aws.stories import HOUR, IOT_ANALYTICS, LONG, Service, last, states
 from simulated_aws.templates import failing, reprocessing, then
 from simulated_aws.troubles import Fault, Trouble
 from simulated_aws.world import World
@@ -76,4 +77,50 @@ def test_a_run_that_fails_fails_its_update_which_keeps_its_id(service: Service) 
     assert {request.answer_id for request in world.requests if request.type == "Update"} == {before}
     assert len(world.runs) == 2
     assert world.cloudformation.status == "UPDATE_ROLLBACK_COMPLETE"
+    check(world)
+
+
+@pytest.mark.parametrize(
+    "trouble", [Trouble.UNREACHABLE, Trouble.DENIED, Trouble.THROTTLED, Trouble.ERROR_BEFORE]
+)
+@pytest.mark.parametrize("operation", ["status", "describe_log_streams"])
+def test_a_rollback_that_starts_nothing_does_not_fail_for_a_service_that_does_not_answer(
+    service: Service, operation: str, trouble: Trouble
+) -> None:
+    with World(service.kind) as world:
+        world.deploy(reprocessing(service.kind))
+        failing_for_good = Fault(getattr(service, operation, operation), trouble, times=10_000)
+        world.meanwhile(40, lambda: world.troubles.add(failing_for_good))
+        world.deploy(then(reprocessing(service.kind, trigger="t2"), failing()))
+
+    assert world.troubles.met
+    assert last(world, "Update").is_swapped
+    assert world.cloudformation.status == "UPDATE_ROLLBACK_COMPLETE"
+    check(world, *ALWAYS)  # it goes on for longer than fair weather does
+
+
+def test_a_deploy_that_fails_before_it_does_anything_leaves_the_run_of_what_is_restored_alone(
+    service: Service,
+) -> None:
+    [unreadable] = reprocessing(
+        service.kind, timeout=None, messages={"S3Paths": ["s3://raw/a"]}, trigger="t2"
+    )
+
+    with World(service.kind, runs=[LONG]) as world:
+        world.deploy(reprocessing(service.kind, timeout=None))
+        world.deploy((unreadable,))
+
+    assert last(world, "Update").is_swapped
+    assert states(world) == ["RUNNING"]
+    assert world.cloudformation.status == "UPDATE_ROLLBACK_COMPLETE"
+    check(world)
+
+
+def test_a_rollback_ends_the_run_that_the_failed_deploy_did_not_wait_for(service: Service) -> None:
+    with World(service.kind, runs=[RunPlan(), LONG]) as world:
+        world.deploy(reprocessing(service.kind, timeout=None))
+        world.let_pass(60)
+        world.deploy(then(reprocessing(service.kind, timeout=None, trigger="t2"), failing()))
+
+    assert states(world) == ["SUCCEEDED", "CANCELLED"]
     check(world)

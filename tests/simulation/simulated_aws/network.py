@@ -73,6 +73,8 @@ class Network:
         self.is_gone: Callable[[Invocation], bool] = lambda invocation: False
         self.denied_until: dict[str, float] = {}
         """Until when IAM does not know yet what the policy allows: by pipeline, or `role` for everything."""
+        self.hang_takes = float(READ_TIMEOUT)
+        """Seconds until the client gives up; more where the connection takes its time as well."""
 
     def call(self, sandbox: Sandbox, service: str, operation: str, parameters: Mapping[str, Any]) -> Any:
         invocation = sandbox.invocation
@@ -148,7 +150,7 @@ class Network:
 
     def _time_of(self, trouble: Trouble | None) -> float:
         if trouble in _HANGS:
-            return float(READ_TIMEOUT)
+            return self.hang_takes
         if trouble is Trouble.SLOW:
             return READ_TIMEOUT - 1.0
         return 0.06 if self._random is None else self._random.choice((0.02, 0.05, 0.1, 0.4))
