@@ -40,8 +40,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Letter:
-    """An answer on its way."""
+class Delivery:
+    """An answer on its way, and where it goes."""
 
     kind: str
     """Names the marks of its delivery in the ledger: `answer-1`, `answer-sent`."""
@@ -56,7 +56,7 @@ class Letter:
         return f"{self.kind}-sent"
 
 
-def letter(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Letter:
+def delivery_of(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Delivery:
     """Addresses an answer: to the request's ResponseURL, or to the WaitCondition that took over from it."""
     waiting = event.get("CrHelperData")
     signal_url = _signal_url(event)
@@ -64,14 +64,14 @@ def letter(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Letter
         started_at, deadline = (
             datetime.fromtimestamp(waiting[key], UTC) for key in ("started_at", "deadline")
         )
-        return signal(
+        return signal_of(
             answer, event, signal_url, until=min(deadline + ANSWER_ALLOWANCE, started_at + MAX_WAIT)
         )
     try:
         until = Request.parse(event, now=now).answer_by
     except Exception:  # noqa: BLE001  # whatever it is: an answer goes out
         until = (requested_at(event) or now) + ANSWER_ALLOWANCE
-    return Letter(
+    return Delivery(
         kind="answer",
         request_id=str(event.get("RequestId", "")),
         url=event["ResponseURL"],
@@ -80,9 +80,9 @@ def letter(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Letter
     )
 
 
-def signal(answer: Answer, event: Mapping[str, Any], url: str, *, until: datetime) -> Letter:
+def signal_of(answer: Answer, event: Mapping[str, Any], url: str, *, until: datetime) -> Delivery:
     """Addresses an answer to a WaitCondition."""
-    return Letter(
+    return Delivery(
         kind="signal",
         request_id=event["RequestId"],
         url=url,
@@ -92,41 +92,41 @@ def signal(answer: Answer, event: Mapping[str, Any], url: str, *, until: datetim
     )
 
 
-def post(letter: Letter, ledger: Ledger, aws: Aws) -> bool:
-    """Delivers a letter unless it has been; False if it cannot be delivered now.
+def deliver(delivery: Delivery, ledger: Ledger, aws: Aws) -> bool:
+    """Sends an answer unless it has been sent; False if it cannot be sent now.
 
     Of several invocations that want to answer one request, the holder of the ledger's claim does; the next one
-    takes over only when the claim is old and the letter has not arrived.
+    takes over only when the claim is old and the answer has not arrived.
     """
     for attempt in count(1):
         try:
-            marks = ledger.marks(letter.request_id)
-            if letter.sent in marks or aws.clock.now() >= letter.until:
+            marks = ledger.marks(delivery.request_id)
+            if delivery.sent in marks or aws.clock.now() >= delivery.until:
                 log.info("nothing to send: the request was answered, or nobody listens any more")
                 return True
-            claim = f"{letter.kind}-{attempt}"
-            if claim in marks or not ledger.mark(letter.request_id, claim):
+            claim = f"{delivery.kind}-{attempt}"
+            if claim in marks or not ledger.mark(delivery.request_id, claim):
                 lease_ends = marks.get(claim, aws.clock.now()) + LEASE
-                while aws.clock.now() < lease_ends and letter.sent not in ledger.marks(letter.request_id):
+                while aws.clock.now() < lease_ends and delivery.sent not in ledger.marks(delivery.request_id):
                     aws.clock.sleep(2.0)
                 continue
         except Fault as fault:
             log.warning("answering without the ledger: %s", fault)  # twice is better than never
-        if not _deliver(letter, aws):
+        if not _put_until_taken(delivery, aws):
             return False
         try:
-            ledger.mark(letter.request_id, letter.sent)
+            ledger.mark(delivery.request_id, delivery.sent)
         except Fault as fault:
             log.warning("the answer is sent and not recorded: %s", fault)
         break
     return True
 
 
-def _deliver(letter: Letter, aws: Aws) -> bool:
-    until, pause = min(letter.until, aws.clock.now() + SEND_FOR), 1.0
+def _put_until_taken(delivery: Delivery, aws: Aws) -> bool:
+    until, pause = min(delivery.until, aws.clock.now() + SEND_FOR), 1.0
     while aws.clock.now() < until:
         try:
-            status = aws.put(letter.url, letter.body)
+            status = aws.put(delivery.url, delivery.body)
             if 200 <= status < 300:
                 return True
             log.warning("the answer was refused with HTTP status %s", status)

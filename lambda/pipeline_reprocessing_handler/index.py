@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from .answer import Answer, post, signal
+from .answer import Answer, deliver, signal_of
 from .aws import Aws
 from .faults import Fault
 from .ledger import Ledger
@@ -78,8 +78,8 @@ class Handler:
     def _end_the_wait(self, outcome: Settled, request: Request, event: Mapping[str, Any]) -> None:
         """Signals a WaitCondition that is new although nothing is run, as when only the time-out grew beyond an hour."""
         answer = Answer(True, "nothing had to be reprocessed", outcome.physical_id, {})
-        letter = signal(answer, event, request.new_signal_url or "", until=request.answer_by)
-        if not post(letter, self._ledger(request), self._aws):
+        delivery = signal_of(answer, event, request.new_signal_url or "", until=request.answer_by)
+        if not deliver(delivery, self._ledger(request), self._aws):
             raise Failure("the WaitCondition of this deploy cannot be reached")
 
     def _ledger(self, request: Request) -> Ledger:

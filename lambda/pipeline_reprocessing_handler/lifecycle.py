@@ -1,8 +1,18 @@
 """The one subclass of crhelper's `CfnResource`, closing the holes that matter here.
 
 crhelper stays what it is good at: it picks the decorated function for a request, keeps the fields that an answer
-must copy, and turns an exception into a FAILED answer. It is pinned to 2.0.12, because its private parts are
-overridden below; each override says which hole it closes.
+must copy, and turns an exception into a FAILED answer. Its `__call__` does, in this order: `_crhelper_init` (ours also
+runs the decorated function, by `_wrap_function`); `_polling_init` if there is a poll function; then, unless somebody else
+goes on, `_cfn_response`, which calls `_send`. It is pinned to 2.0.12, because these private parts are overridden.
+
+The holes, by the numbers that the overrides name:
+
+1. ids that are empty, 'None' or invented, or are lost when the function fails
+2. polling by an EventBridge rule and permissions that are made at run time
+3. a sender that retries for ever, takes any status for delivered, and has no time-out and no limit of size
+4. a timer that may answer a second time
+5. at level DEBUG the whole event in the log, and two idle minutes in each Delete
+6. state that survives in a warm sandbox, and three clients that nobody uses
 """
 
 from __future__ import annotations
@@ -15,7 +25,7 @@ from typing import Any
 
 from crhelper import FAILED, SUCCESS, CfnResource
 
-from .answer import COPIED, Answer, letter, post
+from .answer import COPIED, Answer, deliver, delivery_of
 from .aws import Aws
 from .ledger import Ledger
 from .redaction import own_credentials, redacted, without
@@ -49,9 +59,7 @@ class Lifecycle(CfnResource):
 
     def __init__(self, aws: Aws, log_group: str) -> None:
         with _no_clients():
-            super().__init__(
-                log_level="INFO", sleep_on_delete=0
-            )  # holes 5: DEBUG, and two idle minutes on Delete
+            super().__init__(log_level="INFO", sleep_on_delete=0)  # hole 5
         self._sam_local = None
         self._aws = aws
         self._log_group = log_group
@@ -73,8 +81,7 @@ class Lifecycle(CfnResource):
                 raise NotDelivered(f"request {self.RequestId} of {self.LogicalResourceId} is not answered")
 
     def _forget_last_event(self, event: dict[str, Any]) -> None:
-        # Hole 6: state of the last event survives in a warm sandbox, and an error before crhelper's own reset
-        # would be answered to the last request.
+        # Hole 6, and an error before crhelper's own reset would be answered to the last request.
         self.NoEcho = False
         self.Status, self.Reason, self.Data = SUCCESS, "", {}
         self.StackId, self.RequestId, self.LogicalResourceId = (str(event.get(key, "")) for key in COPIED)
@@ -84,7 +91,7 @@ class Lifecycle(CfnResource):
         if requested_at(event) is None:
             event[ARRIVED_AT] = self._aws.clock.now().timestamp()
         self._event = event
-        # Hole 1: ids that are empty, 'None' or invented. Whatever happens from here on, there is one.
+        # Hole 1: whatever happens from here on, there is one.
         self.PhysicalResourceId = str(event.get("PhysicalResourceId") or "") or _id_without_run(event)
 
     def _crhelper_init(self, event: dict[str, Any], context: Any) -> bool:
@@ -113,14 +120,14 @@ class Lifecycle(CfnResource):
                 self.Data = dict(outcome.data)
 
     def _polling_init(self, event: Mapping[str, Any]) -> None:
-        # Hole 2: no EventBridge rule; whoever returned `Waiting` has handed the event to the next invocation.
+        # Hole 2: whoever returned `Waiting` has handed the event to the next invocation.
         self._send_response = not self._carried_on
 
     def _set_timeout(self) -> None:
-        """Hole 4: crhelper's timer may answer a second time; here every call ends, and Lambda repeats what did not."""
+        """Hole 4: no timer is needed, for every call ends, and Lambda repeats what did not."""
 
     def _send(self, status: str | None = None, reason: str = "", send_response: object = None) -> None:
-        # Hole 3: endless retries, any status taken for delivered, no socket time-out, no limit of size.
+        # Hole 3.
         if status:
             self.Status, self.Reason = status, reason
         answer = Answer(
@@ -132,7 +139,9 @@ class Lifecycle(CfnResource):
             no_echo=bool(self.NoEcho),
         )
         ledger = Ledger(self._aws, self._log_group, self.LogicalResourceId)
-        self._delivered = post(letter(answer, self._event, now=self._aws.clock.now()), ledger, self._aws)
+        self._delivered = deliver(
+            delivery_of(answer, self._event, now=self._aws.clock.now()), ledger, self._aws
+        )
 
 
 def _id_without_run(event: Mapping[str, Any]) -> str:
@@ -145,7 +154,7 @@ def _id_without_run(event: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _no_clients() -> Iterator[None]:
-    """Hole 6: three boto3 clients at construction that nothing here uses; SAM's switch is crhelper's only way out."""
+    """Hole 6: SAM's switch is crhelper's only way out."""
     before = os.environ.get("AWS_SAM_LOCAL")
     os.environ["AWS_SAM_LOCAL"] = "true"
     try:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.answer import LEASE, SEND_FOR, Answer, Letter, letter, post
+from pipeline_reprocessing_handler.answer import LEASE, SEND_FOR, Answer, Delivery, deliver, delivery_of
 from pipeline_reprocessing_handler.faults import Denied, Fault, Unclear
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ answers = st.builds(
 
 
 def body_of(answer: Answer, event: Any = EVENT) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(letter(answer, event, now=NOW).body)
+    body: dict[str, Any] = json.loads(delivery_of(answer, event, now=NOW).body)
     return body
 
 
@@ -84,7 +84,7 @@ def test_fields_that_the_request_lacks_are_empty() -> None:
 
 @given(answers)
 def test_whatever_is_to_be_said_fits(answer: Answer) -> None:
-    raw = letter(answer, EVENT, now=NOW).body
+    raw = delivery_of(answer, EVENT, now=NOW).body
 
     body = json.loads(raw)
     assert len(raw) <= 4096
@@ -99,7 +99,7 @@ def test_whatever_is_to_be_said_fits(answer: Answer) -> None:
 def test_of_a_long_reason_the_beginning_stays(words: str) -> None:
     said = "pipeline 'weather', run '9d31': " + words * 4096
 
-    raw = letter(Answer(False, said, "weather/9d31", {}), EVENT, now=NOW).body
+    raw = delivery_of(Answer(False, said, "weather/9d31", {}), EVENT, now=NOW).body
 
     reason = json.loads(raw)["Reason"]
     assert said.startswith(reason)
@@ -117,14 +117,14 @@ def test_attributes_that_do_not_fit_fail_the_request() -> None:
 
 @pytest.mark.parametrize("character", ["x", "🌡"])
 def test_an_id_that_cannot_be_is_cut_rather_than_never_answered(character: str) -> None:
-    raw = letter(Answer(True, "", character * 5000, {}), EVENT, now=NOW).body
+    raw = delivery_of(Answer(True, "", character * 5000, {}), EVENT, now=NOW).body
 
     assert len(raw) <= 4096
     assert json.loads(raw)["PhysicalResourceId"].startswith(character * 50)
 
 
 def test_an_answer_goes_to_the_address_in_the_request(event_of: Event) -> None:
-    sent = letter(SUCCEEDED, event_of(ResponseURL="https://answers.example/b"), now=NOW)
+    sent = delivery_of(SUCCEEDED, event_of(ResponseURL="https://answers.example/b"), now=NOW)
 
     assert (sent.kind, sent.url, sent.request_id) == ("answer", "https://answers.example/b", "request-1")
     assert sent.until == NOW + timedelta(minutes=55)  # 3,000 s of waiting, 5 minutes on top
@@ -133,13 +133,13 @@ def test_an_answer_goes_to_the_address_in_the_request(event_of: Event) -> None:
 
 @pytest.mark.parametrize("unreadable", [None, "text", {}, {"Wait": "text"}, {"Pipeline": 3}])
 def test_a_request_that_cannot_be_read_is_answered_soon(event_of: Event, unreadable: object) -> None:
-    sent = letter(FAILED, event_of(ResourceProperties=unreadable), now=NOW)
+    sent = delivery_of(FAILED, event_of(ResourceProperties=unreadable), now=NOW)
 
     assert sent.until == NOW + timedelta(minutes=5)
 
 
-def test_an_address_is_not_shown_with_the_letter(event_of: Event) -> None:
-    assert "Signature" not in repr(letter(SUCCEEDED, event_of(), now=NOW))
+def test_an_address_is_not_shown_with_its_answer(event_of: Event) -> None:
+    assert "Signature" not in repr(delivery_of(SUCCEEDED, event_of(), now=NOW))
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def signalled(event_of: Event, properties: dict[str, Any]) -> dict[str, Any]:
 def test_the_end_of_a_long_wait_is_a_signal(
     signalled: dict[str, Any], answer: Answer, status: str, reason: str
 ) -> None:
-    sent = letter(answer, signalled, now=NOW)
+    sent = delivery_of(answer, signalled, now=NOW)
 
     assert (sent.kind, sent.url) == ("signal", SIGNAL_URL)
     assert sent.until == NOW + timedelta(seconds=42_000, minutes=5)
@@ -178,7 +178,7 @@ def test_the_end_of_a_long_wait_is_a_signal(
 def test_the_start_of_a_long_wait_is_an_answer(signalled: dict[str, Any]) -> None:
     del signalled["CrHelperData"]
 
-    assert letter(SUCCEEDED, signalled, now=NOW).kind == "answer"
+    assert delivery_of(SUCCEEDED, signalled, now=NOW).kind == "answer"
 
 
 @given(texts, texts)
@@ -189,61 +189,61 @@ def test_a_signal_fits_too(reason: str, physical_id: str) -> None:
         "CrHelperData": {"started_at": 0, "deadline": 0},
     }
 
-    raw = letter(Answer(False, reason, physical_id, {}), event, now=NOW).body
+    raw = delivery_of(Answer(False, reason, physical_id, {}), event, now=NOW).body
 
     assert len(raw) <= 4096
     assert json.loads(raw)["Status"] == "FAILURE"
 
 
 @pytest.fixture
-def a_letter() -> Letter:
-    return Letter("answer", "5f2a-10", "https://answers.example/a", b"{}", NOW + timedelta(minutes=30))
+def a_delivery() -> Delivery:
+    return Delivery("answer", "5f2a-10", "https://answers.example/a", b"{}", NOW + timedelta(minutes=30))
 
 
-def test_a_delivery_is_claimed_and_recorded(a_letter: Letter, ledger: Ledger, aws: FakeAws) -> None:
-    delivered = post(a_letter, ledger, aws)
+def test_a_delivery_is_claimed_and_recorded(a_delivery: Delivery, ledger: Ledger, aws: FakeAws) -> None:
+    delivered = deliver(a_delivery, ledger, aws)
 
     assert delivered
     assert aws.answers == [("https://answers.example/a", b"{}")]
     assert list(ledger.marks("5f2a-10")) == ["answer-1", "answer-sent"]
 
 
-def test_a_letter_goes_out_once(a_letter: Letter, ledger: Ledger, aws: FakeAws) -> None:
-    assert post(a_letter, ledger, aws)
-    assert post(a_letter, ledger, aws)
+def test_an_answer_goes_out_once(a_delivery: Delivery, ledger: Ledger, aws: FakeAws) -> None:
+    assert deliver(a_delivery, ledger, aws)
+    assert deliver(a_delivery, ledger, aws)
 
     assert len(aws.answers) == 1
 
 
 def test_a_signal_is_not_taken_for_the_answer_of_its_request(
-    a_letter: Letter, ledger: Ledger, aws: FakeAws
+    a_delivery: Delivery, ledger: Ledger, aws: FakeAws
 ) -> None:
-    signal = Letter("signal", "5f2a-10", SIGNAL_URL, b"{}", a_letter.until)
+    signal = Delivery("signal", "5f2a-10", SIGNAL_URL, b"{}", a_delivery.until)
 
-    assert post(a_letter, ledger, aws)
-    assert post(signal, ledger, aws)
+    assert deliver(a_delivery, ledger, aws)
+    assert deliver(signal, ledger, aws)
 
     assert [url for url, _ in aws.answers] == ["https://answers.example/a", SIGNAL_URL]
 
 
 @pytest.mark.parametrize("trouble", [301, 400, 403, 500, 503, Unclear("PUT failed: ProtocolError")])
 def test_a_delivery_is_tried_again_until_it_is_accepted(
-    a_letter: Letter, ledger: Ledger, aws: FakeAws, clock: FakeClock, trouble: int | Fault
+    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock, trouble: int | Fault
 ) -> None:
     aws.http_statuses = [trouble, trouble, 204]
 
-    assert post(a_letter, ledger, aws)
+    assert deliver(a_delivery, ledger, aws)
 
     assert len(aws.answers) == 1
     assert clock.slept == [1, 2]
 
 
 def test_an_address_that_never_accepts_is_given_up_and_not_recorded_as_sent(
-    a_letter: Letter, ledger: Ledger, aws: FakeAws, clock: FakeClock
+    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
 ) -> None:
     aws.http_statuses = [403] * 100
 
-    delivered = post(a_letter, ledger, aws)
+    delivered = deliver(a_delivery, ledger, aws)
 
     assert not delivered
     assert list(ledger.marks("5f2a-10")) == ["answer-1"]
@@ -251,7 +251,7 @@ def test_an_address_that_never_accepts_is_given_up_and_not_recorded_as_sent(
 
 
 def test_whoever_comes_second_waits_for_the_first(
-    a_letter: Letter, ledger: Ledger, aws: FakeAws, clock: FakeClock
+    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
 ) -> None:
     ledger.mark("5f2a-10", "answer-1")  # somebody else's
     sleep = clock.sleep
@@ -262,17 +262,17 @@ def test_whoever_comes_second_waits_for_the_first(
             ledger.mark("5f2a-10", "answer-sent")
 
     clock.sleep = somebody_sends  # type: ignore[method-assign]  # what happens meanwhile
-    assert post(a_letter, ledger, aws)
+    assert deliver(a_delivery, ledger, aws)
 
     assert aws.answers == []
 
 
 def test_whoever_comes_second_takes_over_from_the_dead(
-    a_letter: Letter, ledger: Ledger, aws: FakeAws, clock: FakeClock
+    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
 ) -> None:
     ledger.mark("5f2a-10", "answer-1")  # somebody who crashed before sending
 
-    assert post(a_letter, ledger, aws)
+    assert deliver(a_delivery, ledger, aws)
 
     assert len(aws.answers) == 1
     assert clock.now() >= NOW + LEASE
@@ -280,20 +280,20 @@ def test_whoever_comes_second_takes_over_from_the_dead(
 
 
 def test_when_nobody_listens_any_more_nothing_is_sent(
-    a_letter: Letter, ledger: Ledger, aws: FakeAws, clock: FakeClock
+    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
 ) -> None:
     clock.sleep(1800)
 
-    assert post(a_letter, ledger, aws)
+    assert deliver(a_delivery, ledger, aws)
 
     assert aws.answers == []
 
 
 def test_without_the_ledger_an_answer_goes_out_nevertheless(
-    a_letter: Letter, ledger: Ledger, aws: FakeAws
+    a_delivery: Delivery, ledger: Ledger, aws: FakeAws
 ) -> None:
     aws.scripts = {"describe_log_streams": [Denied("no")], "create_log_stream": [Denied("no")]}
 
-    assert post(a_letter, ledger, aws)
+    assert deliver(a_delivery, ledger, aws)
 
     assert len(aws.answers) == 1

@@ -99,7 +99,7 @@ def success_is_said_without_waiting(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_answer_is_sent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lifecycle, "post", lambda *_: True)
+    patch.setattr(lifecycle, "deliver", lambda *_: True)
 
 
 def nobody_goes_on_waiting(patch: pytest.MonkeyPatch) -> None:
@@ -107,14 +107,18 @@ def nobody_goes_on_waiting(patch: pytest.MonkeyPatch) -> None:
 
 
 def answers_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lifecycle, "post", lambda letter, ledger, aws: answer._deliver(letter, aws))
+    patch.setattr(lifecycle, "deliver", lambda delivery, ledger, aws: answer._put_until_taken(delivery, aws))
 
 
 def signals_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
-    def post(letter: answer.Letter, ledger: Ledger, aws: Aws) -> bool:
-        return answer._deliver(letter, aws) if letter.kind == "signal" else answer.post(letter, ledger, aws)
+    def deliver(delivery: answer.Delivery, ledger: Ledger, aws: Aws) -> bool:
+        return (
+            answer._put_until_taken(delivery, aws)
+            if delivery.kind == "signal"
+            else answer.deliver(delivery, ledger, aws)
+        )
 
-    patch.setattr(lifecycle, "post", post)
+    patch.setattr(lifecycle, "deliver", deliver)
 
 
 def a_delete_does_nothing(patch: pytest.MonkeyPatch) -> None:
