@@ -105,13 +105,14 @@ def deliver(delivery: Delivery, ledger: Ledger, aws: Aws) -> bool:
                 log.info("nothing to send: the request was answered, or nobody listens any more")
                 return True
             claim = f"{delivery.kind}-{attempt}"
-            if claim in marks or not ledger.mark(delivery.request_id, claim):
+            # in doubt it is ours: twice is better than never
+            if claim in marks or not ledger.mark(delivery.request_id, claim, in_doubt=True):
                 lease_ends = marks.get(claim, aws.clock.now()) + LEASE
                 while aws.clock.now() < lease_ends and delivery.sent not in ledger.marks(delivery.request_id):
                     aws.clock.sleep(2.0)
                 continue
         except Fault as fault:
-            log.warning("answering without the ledger: %s", fault)  # twice is better than never
+            log.warning("answering without the ledger: %s", fault)
         if not _put_until_taken(delivery, aws):
             return False
         try:

@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's name
 from botocore.parsers import ResponseParserError
 
-from .faults import Conflict, Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
+from .faults import Conflict, Denied, Fault, Missing, PerhapsOurs, Refused, Throttled, Unclear, Unreachable
 
 IAM_PROPAGATION = timedelta(minutes=1)
 """How long a new role may be refused what its policy allows."""
@@ -105,14 +105,19 @@ class Aws:
         Raises:
             Fault: The call failed, also when repeated; the subclass says what that means.
         """
-        pause, repeats = 1.0, 0
+        pause, repeats, in_doubt = 1.0, 0, False
         while True:
             try:
                 return self.send(service, operation, endpoint_url, parameters)
             except Denied:
                 if self.clock.now() + timedelta(seconds=pause) > self._patient_until:
                     raise
-            except (Throttled, Unclear):
+            except Conflict as fault:
+                if in_doubt:
+                    raise PerhapsOurs(str(fault)) from fault
+                raise
+            except (Throttled, Unclear) as fault:
+                in_doubt = in_doubt or isinstance(fault, Unclear)
                 repeats += 1
                 if once or repeats > REPEATS:
                     raise

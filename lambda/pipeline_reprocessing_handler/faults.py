@@ -23,6 +23,10 @@ class Conflict(Fault):
     """What the call would make exists already."""
 
 
+class PerhapsOurs(Conflict):
+    """The same, after an attempt at this very call whose outcome is not known."""
+
+
 class Refused(Fault):
     """The request itself is wrong: nothing happened and never will."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from .aws import Aws
-from .faults import Conflict
+from .faults import Conflict, PerhapsOurs
 
 _ROOT = "reprocessing/"
 
@@ -42,11 +42,19 @@ class Ledger:
         self._log_group = log_group
         self._folder = f"{_ROOT}{_safe(logical_id)}/"
 
-    def mark(self, request_id: str, mark: str) -> bool:
-        """Makes the mark; False if it stood already, and then it is somebody else's or of an earlier attempt."""
+    def mark(self, request_id: str, mark: str, *, in_doubt: bool = False) -> bool:
+        """Makes the mark; False if it stood already, and then it is somebody else's or of an earlier invocation.
+
+        Args:
+            request_id: Whose mark.
+            mark: Which one.
+            in_doubt: What to say of a mark that stands and may have been made by this very call.
+        """
         name = f"{self._folder}{_safe(request_id)}/{_safe(mark)}"
         try:
             self._aws.call("logs", "create_log_stream", logGroupName=self._log_group, logStreamName=name)
+        except PerhapsOurs:
+            return in_doubt
         except Conflict:
             return False
         return True

@@ -14,6 +14,7 @@ from pipeline_reprocessing_handler.faults import (
     Denied,
     Fault,
     Missing,
+    PerhapsOurs,
     Refused,
     Throttled,
     Unclear,
@@ -170,6 +171,30 @@ def test_a_call_is_repeated_with_growing_pauses(
 
     assert answer["pipeline"] == {"name": "weather"}
     assert clock.slept == [1, 2, 4, 8]
+
+
+def test_what_exists_after_a_lost_answer_may_have_been_made_by_the_same_call(
+    real_aws: Aws, stub: Callable[[str], Stubber]
+) -> None:
+    stubber = stub("logs")
+    stubber.add_client_error("create_log_stream", "ServiceUnavailableException", "later", 503)
+    stubber.add_client_error("create_log_stream", "ResourceAlreadyExistsException", "it exists", 400)
+
+    with pytest.raises(PerhapsOurs, match="it exists"):
+        real_aws.call("logs", "create_log_stream", logGroupName="handler-logs", logStreamName="mark")
+
+
+def test_what_exists_after_a_throttled_call_was_made_by_another(
+    real_aws: Aws, stub: Callable[[str], Stubber]
+) -> None:
+    stubber = stub("logs")
+    stubber.add_client_error("create_log_stream", "ThrottlingException", "later", 400)
+    stubber.add_client_error("create_log_stream", "ResourceAlreadyExistsException", "it exists", 400)
+
+    with pytest.raises(Conflict) as raised:
+        real_aws.call("logs", "create_log_stream", logGroupName="handler-logs", logStreamName="mark")
+
+    assert type(raised.value) is Conflict
 
 
 def test_a_call_is_not_repeated_for_ever(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.faults import Denied, Fault, Missing, Throttled
+from pipeline_reprocessing_handler.faults import Denied, Fault, Missing, PerhapsOurs, Throttled
 from pipeline_reprocessing_handler.ledger import SUPERSEDING, Ledger
 
 if TYPE_CHECKING:
@@ -34,6 +34,15 @@ def test_the_second_to_make_a_mark_is_told(ledger: Ledger) -> None:
     first, second = ledger.mark("5f2a-10", "start-1"), ledger.mark("5f2a-10", "start-1")
 
     assert (first, second) == (True, False)
+
+
+@pytest.mark.parametrize("in_doubt", [True, False])
+def test_a_mark_that_may_be_ours_is_what_the_caller_takes_it_for(
+    ledger: Ledger, aws: FakeAws, in_doubt: bool
+) -> None:
+    aws.scripts["create_log_stream"] = [PerhapsOurs("it exists")]
+
+    assert ledger.mark("5f2a-10", "answer-1", in_doubt=in_doubt) is in_doubt
 
 
 def test_marks_come_with_their_times_the_oldest_first(ledger: Ledger, clock: FakeClock) -> None:
