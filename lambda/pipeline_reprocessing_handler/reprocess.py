@@ -107,6 +107,10 @@ class Reprocessing:
             raise self._failure("the request came when nobody waited for its answer any more")
         self._aws.expect_new_permissions()
         stack_status = stack.status_of(self._aws, request.stack_id)
+        # The request comes late, or again: CloudFormation has given it up. A rollback has Updates of its own.
+        at_best = stack.ROLLING_BACK if request.type is RequestType.UPDATE else stack.CREATING
+        if stack.turned_away(stack_status, at_best):
+            raise self._failure(f"superseded before its run was started, the stack is in {stack_status}")
         if request.type is RequestType.UPDATE:
             is_rollback = stack_status == stack.ROLLING_BACK
             if not request.changes_the_data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .aws import Aws
 from .faults import Fault
 
+CREATING = "CREATE_IN_PROGRESS"
 ROLLING_BACK = "UPDATE_ROLLBACK_IN_PROGRESS"
 UNKNOWN = ""
 

@@ -199,7 +199,9 @@ class Starting:
 
     def _made(self, marks: Mapping[str, datetime]) -> float:
         """When this request was made; its marks know better where the event does not tell."""
-        return min([self._request.requested_at.timestamp(), *(made.timestamp() for made in marks.values())])
+        said = [_asked_at({mark: made}) for mark, made in marks.items() if mark.startswith("made=")]
+        marked = [made.timestamp() for made in marks.values()]
+        return min([self._request.requested_at.timestamp(), *said, *marked])
 
     def runs_for_the_same(self) -> frozenset[str]:
         """The runs that were started for just what this request asks for, too."""

@@ -290,6 +290,29 @@ def test_a_run_that_never_was_is_not_looked_for(
     assert clock.now() == NOW
 
 
+@pytest.mark.parametrize(
+    ("type_", "status"),
+    [
+        ("Create", "ROLLBACK_IN_PROGRESS"),
+        ("Create", "UPDATE_ROLLBACK_IN_PROGRESS"),
+        ("Create", "DELETE_IN_PROGRESS"),
+        ("Update", "DELETE_IN_PROGRESS"),
+    ],
+)
+def test_a_request_that_its_stack_has_given_up_starts_nothing(
+    reprocessing: Open, pipeline: FakePipeline, aws: FakeAws, type_: str, status: str
+) -> None:
+    aws.stack_status = status
+
+    with pytest.raises(Failure) as failure:
+        reprocessing(type_, was={"Trigger": "b" * 64}).begin()
+
+    assert reason(failure) == (
+        f"pipeline 'weather': superseded before its run was started, the stack is in {status}"
+    )
+    assert pipeline.states == {}
+
+
 @pytest.mark.parametrize(("on_rollback", "runs"), [("KEEP", ["run-1"]), ("REPROCESS", ["run-1", "run-2"])])
 def test_a_rollback_runs_the_old_definition_again_only_on_request(
     reprocessing: Open, pipeline: FakePipeline, aws: FakeAws, on_rollback: str, runs: list[str]

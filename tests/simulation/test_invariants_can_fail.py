@@ -130,7 +130,7 @@ def nothing_is_superseded(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_rollback_is_not_recognised(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(stack, "ROLLING_BACK", "NO_SUCH_STATUS")
+    patch.setattr(stack, "status_of", lambda aws, stack_id: "UPDATE_IN_PROGRESS")
 
 
 def the_end_of_a_rollback_is_another_rollback(patch: pytest.MonkeyPatch) -> None:

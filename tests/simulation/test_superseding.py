@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from simulated_aws.functions import LambdaPlan
 from simulated_aws.invariants import check
 from simulated_aws.runs import RunPlan
 from simulated_aws.stories import LONG, Service, last, states
@@ -135,4 +137,17 @@ def test_a_delete_with_an_invented_id_waits_for_the_role_of_a_create_that_waits_
 
     assert last(world, "Delete").succeeded
     assert "RUNNING" not in states(world)
+    check(world)
+
+
+@pytest.mark.parametrize("how", ["sibling", "destroy"])
+def test_a_create_that_comes_when_its_stack_goes_back_starts_nothing(service: Service, how: str) -> None:
+    held_up = LambdaPlan(throttled=((0.0, 30.0),))
+
+    with World(service.kind, runs=[LONG], functions=held_up) as world:
+        world.meanwhile(5, lambda: world.cloudformation.interrupt(how))
+        world.deploy(reprocessing(service.kind))
+
+    assert world.runs == []
+    assert any("superseded before its run was started" in line for line in world.functions.log)
     check(world)
