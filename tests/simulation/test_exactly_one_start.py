@@ -9,7 +9,7 @@ from simulated_aws.invariants import check
 from simulated_aws.runs import RunPlan
 from simulated_aws.stories import IOT_ANALYTICS, Service, last
 from simulated_aws.templates import reprocessing
-from simulated_aws.troubles import ANY, Fault, Trouble
+from simulated_aws.troubles import ANY, UNCLEAR, Fault, Trouble
 from simulated_aws.world import World
 
 from pipeline_reprocessing_handler.aws import CONNECT_TIMEOUT, READ_TIMEOUT
@@ -52,18 +52,7 @@ def test_a_crash_at_any_call_of_a_deploy_costs_neither_a_run_nor_an_answer(
         check(world)
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        Trouble.ERROR_BEFORE,
-        Trouble.ERROR_AFTER,
-        Trouble.DROPPED_BEFORE,
-        Trouble.DROPPED_AFTER,
-        Trouble.HANGS_BEFORE,
-        Trouble.HANGS_AFTER,
-        Trouble.LATE,
-    ],
-)
+@pytest.mark.parametrize("trouble", UNCLEAR)
 def test_a_start_whose_answer_is_lost_is_one_run_whether_it_was_taken_or_not(
     service: Service, trouble: Trouble
 ) -> None:

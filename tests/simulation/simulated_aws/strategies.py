@@ -1,9 +1,10 @@
-"""What Hypothesis draws: worlds, and what happens in them."""
+"""What Hypothesis draws: worlds, and what happens in them. Each strategy is made once, for that costs more than a draw."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from .functions import LambdaPlan
 from .runs import RunPlan
 from .scenarios import NEVER, Deploy, Destroy, Scenario, Stray
 from .timeline import FOR_EVER
-from .troubles import ANY, CRASHES, Fault, Trouble
+from .troubles import ANY, CRASHES, UNCLEAR, Fault, Trouble
 
 KINDS = ("IOT_ANALYTICS", "STATE_MACHINE")
 INTERRUPTIONS = st.sampled_from(["sibling", "cancel", "destroy"])
@@ -22,21 +23,11 @@ _SERVICE = {
     "IOT_ANALYTICS": ("start_pipeline_reprocessing", "describe_pipeline", "cancel_pipeline_reprocessing"),
     "STATE_MACHINE": ("start_execution", "describe_execution", "stop_execution"),
 }
-_PASSING = (
-    Trouble.THROTTLED,
-    Trouble.ERROR_BEFORE,
-    Trouble.ERROR_AFTER,
-    Trouble.DROPPED_BEFORE,
-    Trouble.DROPPED_AFTER,
-    Trouble.HANGS_BEFORE,
-    Trouble.HANGS_AFTER,
-    Trouble.LATE,
-    Trouble.SLOW,
-    Trouble.UNREACHABLE,
-)
+_PASSING = (Trouble.THROTTLED, *UNCLEAR, Trouble.SLOW, Trouble.UNREACHABLE)
 _REFUSALS = (Trouble.REFUSED, Trouble.UNAVAILABLE)
 
 
+@cache
 def passing(kind: str, *, fair: bool) -> st.SearchStrategy[Fault]:
     """Trouble after which a repeated call is answered."""
     times = st.integers(1, 4 if fair else 30)
@@ -45,6 +36,7 @@ def passing(kind: str, *, fair: bool) -> st.SearchStrategy[Fault]:
     return st.one_of(calls, answers)
 
 
+@cache
 def crashes(kind: str, *, fair: bool) -> st.SearchStrategy[Fault]:
     """The end of a sandbox, before or after what a call does."""
     return st.builds(
@@ -56,6 +48,7 @@ def crashes(kind: str, *, fair: bool) -> st.SearchStrategy[Fault]:
     )
 
 
+@cache
 def denials(kind: str) -> st.SearchStrategy[Fault]:
     """A permission that is missing for a while."""
     return st.builds(
@@ -63,10 +56,12 @@ def denials(kind: str) -> st.SearchStrategy[Fault]:
     )
 
 
+@cache
 def _operations(kind: str) -> st.SearchStrategy[str]:
     return st.sampled_from([*_SERVICE[kind], *_LOGS, "invoke", "describe_stacks", "put"])
 
 
+@cache
 def _faults(kind: str, *, fair: bool) -> st.SearchStrategy[tuple[Fault, ...]]:
     if not fair:
         faults = st.one_of(passing(kind, fair=False), crashes(kind, fair=False), denials(kind))
@@ -81,6 +76,7 @@ SECONDS = st.one_of(
 )
 
 
+@cache
 def _runs(*, fair: bool) -> st.SearchStrategy[tuple[RunPlan, ...]]:
     plan = st.builds(
         RunPlan,
@@ -94,9 +90,11 @@ def _runs(*, fair: bool) -> st.SearchStrategy[tuple[RunPlan, ...]]:
     return st.lists(plan, min_size=1, max_size=4).map(tuple)
 
 
+@cache
 def worlds(kind: str, *, fair: bool) -> st.SearchStrategy[Scenario]:
     """A kind of pipeline, a stack's properties, and how AWS behaves: what is settled before anything happens."""
 
+    @cache
     def world(timeout: int | None) -> st.SearchStrategy[Scenario]:
         return st.builds(
             Scenario,
@@ -151,25 +149,30 @@ _STEPS = st.lists(
 ).map(tuple)
 
 
+_KINDS = st.sampled_from(KINDS)
+_THROTTLED = st.lists(st.tuples(SECONDS, st.floats(1, 30_000)), max_size=1)
+_DUPLICATES = st.lists(st.tuples(st.integers(1, 8), SECONDS), max_size=2)
+_REPEATS = st.lists(st.tuples(st.integers(1, 4), SECONDS), max_size=1)
+_FOREIGN_RUNS = st.lists(SECONDS, max_size=1)
+_STRAYS = st.lists(st.builds(Stray, SECONDS), max_size=1)
+
+
 @st.composite
 def scenarios(draw: st.DrawFn, *, fair: bool) -> Scenario:
     """Any story, whole before it begins; a fair one keeps within the bounds of `invariants`."""
-    kind = draw(st.sampled_from(KINDS))
+    kind = draw(_KINDS)
     world = draw(worlds(kind, fair=fair))
-    throttled = () if fair else draw(st.lists(st.tuples(SECONDS, st.floats(1, 30_000)), max_size=1))
+    throttled = () if fair else draw(_THROTTLED)
     return replace(
         world,
         steps=draw(_STEPS),
         faults=draw(_faults(kind, fair=fair)),
         functions=replace(
             world.functions,
-            duplicates=tuple(draw(st.lists(st.tuples(st.integers(1, 8), SECONDS), max_size=2))),
+            duplicates=tuple(draw(_DUPLICATES)),
             throttled=tuple((since, since + length) for since, length in throttled),
         ),
-        cloudformation=replace(
-            world.cloudformation,
-            repeats=tuple(draw(st.lists(st.tuples(st.integers(1, 4), SECONDS), max_size=1))),
-        ),
-        foreign_runs=tuple(draw(st.lists(SECONDS, max_size=1))),
-        strays=tuple(draw(st.lists(st.builds(Stray, SECONDS), max_size=1))),
+        cloudformation=replace(world.cloudformation, repeats=tuple(draw(_REPEATS))),
+        foreign_runs=tuple(draw(_FOREIGN_RUNS)),
+        strays=tuple(draw(_STRAYS)),
     )

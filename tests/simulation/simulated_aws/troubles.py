@@ -31,6 +31,16 @@ class Trouble(StrEnum):
     UNAVAILABLE = "refused, 503"
 
 
+UNCLEAR = (
+    Trouble.ERROR_BEFORE,
+    Trouble.ERROR_AFTER,
+    Trouble.DROPPED_BEFORE,
+    Trouble.DROPPED_AFTER,
+    Trouble.HANGS_BEFORE,
+    Trouble.HANGS_AFTER,
+    Trouble.LATE,
+)
+"""After one of these nobody knows whether the call has done anything."""
 CRASHES = frozenset({Trouble.CRASH_BEFORE, Trouble.CRASH_AFTER})
 WITHOUT_EFFECT = frozenset(
     {
