@@ -20,6 +20,7 @@ from pipeline_reprocessing_handler.aws import Aws, Clock
 from pipeline_reprocessing_handler.faults import Conflict, Fault
 from pipeline_reprocessing_handler.ledger import Ledger
 from pipeline_reprocessing_handler.pipelines import State, Status
+from pipeline_reprocessing_handler.reprocess import Reprocessing
 from pipeline_reprocessing_handler.request import Request
 
 NOW = datetime(2025, 1, 31, 12, 0, tzinfo=UTC)
@@ -366,5 +367,29 @@ def unused_tcp_port_url() -> Callable[[], str]:
         with socket.socket() as held:
             held.bind(("127.0.0.1", 0))
             return f"http://127.0.0.1:{held.getsockname()[1]}"
+
+    return make
+
+
+@pytest.fixture
+def reprocessing(
+    request_of: Callable[..., Request],
+    properties: dict[str, Any],
+    ledger: Ledger,
+    aws: FakeAws,
+    pipeline: FakePipeline,
+) -> Callable[..., Reprocessing]:
+    """Opens the life of a resource: `reprocessing("Update", Trigger=..., was={...}, ...)`."""
+
+    def make(
+        type_: str = "Create",
+        *,
+        was: dict[str, Any] | None = None,
+        event: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> Reprocessing:
+        old = {} if type_ == "Create" else {"OldResourceProperties": {**properties, **(was or {})}}
+        request = request_of(type_, {**properties, **changes}, **old, **(event or {}))
+        return Reprocessing(request, ledger, aws, lambda target, aws: pipeline)
 
     return make

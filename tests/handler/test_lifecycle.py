@@ -1,4 +1,4 @@
-"""Each hole of crhelper is closed, and whatever an event says, an answer goes out."""
+"""Each hole of crhelper is closed, in the order in which `lifecycle` numbers them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.faults import Denied, Missing
-from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.lifecycle import Lifecycle, NotDelivered
 from pipeline_reprocessing_handler.reprocess import Settled, Waiting
-from pipeline_reprocessing_handler.request import ARRIVED_AT, Failure, Settings
+from pipeline_reprocessing_handler.request import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeContext
@@ -30,12 +26,6 @@ GROUP = "handler-logs"
 RESPONSE_URL = "https://answers.example/s3?X-Amz-Signature=0f1e2d3c4b5a"
 DONE = Settled("weather/9d31", {"Status": "SUCCEEDED"})
 GOING_ON = Waiting("9d31", 0, 0, "", 0)
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=30),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @pytest.fixture
@@ -94,9 +84,6 @@ def test_each_type_of_request_has_its_function(
     lifecycle(event_of(type_), context)
 
     assert answers_of(aws)[0]["PhysicalResourceId"] == type_.lower()
-
-
-# -- hole 1: ids that are invented, lost, empty or 'None' ---------------------------------------------------
 
 
 @pytest.mark.parametrize("physical_id", [None, ""])
@@ -166,9 +153,6 @@ def test_a_request_whose_pipeline_cannot_be_read_has_an_id_all_the_same(
     assert answers_of(aws)[0]["PhysicalResourceId"] == "Backfill/not-started"
 
 
-# -- hole 2: polling by EventBridge -------------------------------------------------------------------------
-
-
 def test_who_waits_on_answers_nothing_and_makes_no_rule(
     lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
 ) -> None:
@@ -199,9 +183,6 @@ def test_a_continuation_goes_to_the_function_that_waits(
     assert answers_of(aws)[0]["PhysicalResourceId"] == "weather/9d31"
 
 
-# -- hole 3: the sender -------------------------------------------------------------------------------------
-
-
 def test_an_answer_that_is_not_accepted_is_an_error_so_that_lambda_repeats_the_event(
     lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
 ) -> None:
@@ -224,9 +205,6 @@ def test_a_long_reason_keeps_its_beginning(
     assert json.loads(body)["Reason"].startswith("pipeline 'weather': so it goes, so it goes, ")
 
 
-# -- hole 4: the timer --------------------------------------------------------------------------------------
-
-
 def test_no_timer_is_set(lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext) -> None:
     threads: list[int] = []
 
@@ -242,9 +220,6 @@ def test_no_timer_is_set(lifecycle: Any, aws: FakeAws, event_of: Event, context:
 
     assert threads == [before]
     assert len(aws.answers) == 1
-
-
-# -- hole 5: the log, and two idle minutes ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("type_", ["Create", "Delete"])
@@ -286,9 +261,6 @@ def test_a_delete_is_not_slept_on(
     lifecycle(event_of("Delete"), context)
 
     assert lifecycle._sleep_on_delete == 0
-
-
-# -- hole 6: a warm sandbox, and clients that nobody needs --------------------------------------------------
 
 
 def test_no_client_is_made_at_construction(aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,225 +337,3 @@ def test_an_event_that_cannot_be_dispatched_is_not_answered_to_the_last_one(
         "weather/9d31",
         "weather/not-started",
     ]
-
-
-# -- whatever happens, an answer goes out -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("url", [None, ""])
-def test_an_event_without_an_address_is_logged_and_nothing_else(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext, logged: io.StringIO, url: object
-) -> None:
-    lifecycle.create(raising(AssertionError("called")))
-
-    lifecycle(event_of(ResponseURL=url), context)
-
-    assert aws.answers == []
-    assert "an event without ResponseURL cannot be answered" in logged.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("type_", "shown"), [("Read", "'Read'"), ("create", "'create'"), (None, "NoneType"), (["Create"], "list")]
-)
-def test_an_unknown_type_of_request_fails_with_a_reason(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext, type_: Any, shown: str
-) -> None:
-    lifecycle(event_of(type_), context)
-
-    (answer,) = answers_of(aws)
-    assert answer["Status"] == "FAILED"
-    assert answer["Reason"] == f"'RequestType' must be one of Create, Update, Delete, got {shown}"
-
-
-def test_an_exception_is_told_with_its_kind(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
-) -> None:
-    lifecycle.create(raising(KeyError("pipeline")))
-
-    lifecycle(event_of(), context)
-
-    assert answers_of(aws)[0]["Reason"] == "KeyError: 'pipeline'"
-
-
-def test_a_reason_does_not_quote_the_address_of_the_answer(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
-) -> None:
-    lifecycle.create(raising(OSError(f"cannot reach {RESPONSE_URL} (?X-Amz-Signature=0f1e2d3c4b5a)")))
-
-    lifecycle(event_of(), context)
-
-    assert answers_of(aws)[0]["Reason"] == "OSError: cannot reach [secret] (?[secret])"
-
-
-def test_no_credentials_are_in_a_reason_or_the_log(
-    lifecycle: Any,
-    aws: FakeAws,
-    event_of: Event,
-    context: FakeContext,
-    logged: io.StringIO,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    token = "IQoJb3JpZ2luX2VjEJr//////////wEaCXVzLWVhc3QtMSJHMEUC"
-    monkeypatch.setenv("AWS_SESSION_TOKEN", token)
-    lifecycle.create(raising(Denied(f"SignatureDoesNotMatch: canonical: x-amz-security-token:{token}")))
-
-    lifecycle(event_of(), context)
-
-    assert answers_of(aws)[0]["Reason"].endswith("x-amz-security-token:[secret]")
-    assert token not in logged.getvalue()
-
-
-def test_an_event_without_a_signed_time_carries_when_it_came(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
-) -> None:
-    lifecycle.create(lambda event, context: DONE)
-    plain, signed = event_of(), event_of(ResponseURL="https://s3.example/?X-Amz-Date=20250131T100000Z")
-
-    for event in (plain, signed):
-        lifecycle(event, context)
-
-    assert plain[ARRIVED_AT] == aws.time.now().timestamp()
-    assert ARRIVED_AT not in signed
-
-
-def test_a_function_that_returns_nothing_is_answered_for(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
-) -> None:
-    lifecycle.create(lambda event, context: None)
-    lifecycle.poll_create(lambda event, context: None)
-
-    lifecycle(event_of(), context)
-
-    assert answers_of(aws)[0]["PhysicalResourceId"] == "weather/not-started"
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.sampled_from(["Create", "Update", "Delete"]) | values,
-    st.fixed_dictionaries(
-        {},
-        optional=dict.fromkeys(
-            (
-                "StackId",
-                "RequestId",
-                "LogicalResourceId",
-                "PhysicalResourceId",
-                "ResourceProperties",
-                "OldResourceProperties",
-            ),
-            values,
-        ),
-    ),
-)
-def test_whatever_an_event_says_it_is_answered(
-    aws: FakeAws, context: FakeContext, type_: Any, fields: dict[str, Any]
-) -> None:
-    aws.answers.clear()
-    aws.streams.clear()
-    event = {"RequestType": type_, "ResponseURL": RESPONSE_URL, **fields}
-
-    Handler(aws, GROUP)(json.loads(json.dumps(event)), context)
-
-    ((url, body),) = aws.answers
-    answer = json.loads(body)
-    assert url == RESPONSE_URL
-    assert len(body) <= 4096
-    assert answer["PhysicalResourceId"]
-    assert answer["PhysicalResourceId"] != "None"
-    assert answer["Status"] == "SUCCESS" or answer["Reason"]
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    type_=st.sampled_from(["Create", "Update", "Delete"]),
-    where=st.sampled_from(
-        [
-            ("Pipeline",),
-            ("Pipeline", "Kind"),
-            ("Pipeline", "Name"),
-            ("Pipeline", "EndpointUrl"),
-            ("Messages",),
-            ("Messages", "StartTime"),
-            ("Messages", "LastSeconds"),
-            ("Messages", "S3Paths"),
-            ("Trigger",),
-            ("Wait",),
-            ("Wait", "TimeoutSeconds"),
-            ("Wait", "OnTimeout"),
-            ("Wait", "SignalUrl"),
-            ("OnRollback",),
-            ("OnRemoval",),
-        ]
-    ),
-    value=values,
-    old=st.booleans(),
-)
-def test_whatever_a_property_says_the_request_is_answered(
-    aws: FakeAws,
-    context: FakeContext,
-    event_of: Event,
-    type_: str,
-    where: tuple[str, ...],
-    value: object,
-    old: bool,
-) -> None:
-    aws.answers.clear()
-    aws.streams.clear()
-    aws.scripts = {"describe_pipeline": [{"pipeline": {}}], "start_pipeline_reprocessing": [Missing("gone")]}
-    event = event_of(type_)
-    event["OldResourceProperties"] = event_of(type_)["ResourceProperties"]
-    place = event["OldResourceProperties" if old else "ResourceProperties"]
-    for key in where[:-1]:
-        place = place[key]
-    place[where[-1]] = value
-
-    Handler(aws, GROUP)(event, context)
-
-    assert len(aws.answers) == 1
-
-
-@pytest.mark.parametrize(
-    "field",
-    ["StackId", "RequestId", "LogicalResourceId", "PhysicalResourceId", "ResourceProperties", "RequestType"],
-)
-@pytest.mark.parametrize("type_", ["Create", "Update", "Delete"])
-def test_an_event_that_lacks_a_field_is_answered(
-    aws: FakeAws, context: FakeContext, event_of: Event, type_: str, field: str
-) -> None:
-    aws.scripts = {"describe_pipeline": [{"pipeline": {}}], "start_pipeline_reprocessing": [Denied("no")]}
-
-    Handler(aws, GROUP)(event_of(type_, missing=(field,)), context)
-
-    assert len(aws.answers) == 1
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        {"Messages": {"StartTime": "9999-12-31T23:59:59-01:00"}},
-        {"Messages": {"LastSeconds": "9" * 5000}},
-        {"Wait": {"TimeoutSeconds": "1e309"}},
-        {"Wait": {"TimeoutSeconds": "9" * 310}},
-        {"Pipeline": {"Kind": "IOT_ANALYTICS", "Name": "weather", "EndpointUrl": "http://[::1"}},
-    ],
-)
-def test_a_token_that_was_resolved_to_something_odd_fails_the_deploy_with_a_reason(
-    aws: FakeAws, context: FakeContext, event_of: Event, properties: dict[str, Any], odd: dict[str, Any]
-) -> None:
-    Handler(aws, GROUP)(event_of("Create", {**properties, **odd}), context)
-
-    (answer,) = answers_of(aws)
-    assert answer["Status"] == "FAILED"
-    assert answer["Reason"].startswith(f"'{next(iter(odd))}.")
-    assert answer["PhysicalResourceId"].endswith("/not-started")
-
-
-def test_a_delete_of_properties_that_break_the_reading_itself_succeeds(
-    aws: FakeAws, context: FakeContext, event_of: Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Settings, "parse", lambda properties: 1 / 0)
-
-    Handler(aws, GROUP)(event_of("Delete"), context)
-
-    (answer,) = answers_of(aws)
-    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather/run-1")

@@ -65,9 +65,6 @@ def test_a_target_of_this_kind_opens_this_pipeline(real_aws: Aws) -> None:
     assert isinstance(open_pipeline(TARGET, real_aws), StateMachinePipeline)
 
 
-# -- start --------------------------------------------------------------------------------------------------
-
-
 def test_a_start_sends_name_and_input(
     replay: StateMachinePipeline, states: Stubber, request_: Request
 ) -> None:
@@ -162,9 +159,6 @@ def test_what_goes_on_going_wrong_is_told(
         replay.start(request_)
 
 
-# -- the execution's name -----------------------------------------------------------------------------------
-
-
 def test_a_repeated_request_has_the_same_name(event_of: Callable[..., dict[str, Any]]) -> None:
     event = event_of(RequestId="5f2a-10")
     now = datetime(2025, 1, 31, tzinfo=UTC)
@@ -200,9 +194,6 @@ def test_a_name_is_one_that_step_functions_takes(logical_id: str, request_id: ob
 
     assert NAMES.fullmatch(name)
     assert name.startswith(logical_id[:47])
-
-
-# -- the execution's input ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -277,9 +268,6 @@ def test_an_input_is_measured_to_the_byte(
         input_with("x" * (room + 1))
 
 
-# -- status -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("described", "status"),
     [
@@ -346,9 +334,6 @@ def test_a_machine_may_be_called_as_its_arn_is_written(real_aws: Aws, states: St
     )
 
     assert StateMachinePipeline(target, real_aws).status("Backfill-1").state is State.RUNNING
-
-
-# -- find and cancel ----------------------------------------------------------------------------------------
 
 
 def test_what_a_request_has_started_is_found_by_its_name(
