@@ -35,6 +35,6 @@ def __getattr__(name: str) -> object:
     """Import on first use, for the emulator's own environment imports this package too and has no boto3."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - as all of this function, only when a name is asked for
+    from importlib import import_module  # noqa: PLC0415  # as all of this function, only when a name is asked for
 
     return getattr(import_module(_HOMES[name]), name)

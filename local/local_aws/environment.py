@@ -254,7 +254,7 @@ class LocalAws:
             self._environment["AWS_ENDPOINT_URL_IOTANALYTICS"] = url
         try:
             identity = self.client("sts").get_caller_identity()
-        except Exception as error:  # noqa: BLE001 - whatever it was, the emulator's log tells more
+        except Exception as error:  # noqa: BLE001  # whatever it was, the emulator's log tells more
             services.give_up(self._settings, "emulator", str(error))
         if identity["Account"] != ACCOUNT:
             raise LocalAwsFailed(f"the emulator must answer for account {ACCOUNT}, got {identity['Account']}")

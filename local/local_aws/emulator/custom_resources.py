@@ -102,7 +102,7 @@ def install() -> None:
     )
 
 
-def _invoke(  # noqa: PLR0917 - the parameters of the function that it replaces
+def _invoke(  # noqa: PLR0917  # the parameters of the function that it replaces
     request_type: str,
     logical_id: str,
     props: dict[str, Any],

@@ -122,7 +122,7 @@ def _layers(config: dict[str, Any]) -> Iterable[str]:
     for layer in config.get("Layers") or []:
         archive = content(layer)
         if archive:
-            yield os.path.join(extract(archive), "python")  # noqa: PTH118 - one string among strings
+            yield os.path.join(extract(archive), "python")  # noqa: PTH118  # one string among strings
 
 
 def _log_group(config: dict[str, Any]) -> str:

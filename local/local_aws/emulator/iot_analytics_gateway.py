@@ -81,7 +81,7 @@ def _routes(model: Path) -> list[_Route]:
     ]
 
 
-def _refuse(  # noqa: PLR0917 - a request has these parts
+def _refuse(  # noqa: PLR0917  # a request has these parts
     routes: list[_Route],
     method: str,
     path: str,
@@ -124,9 +124,9 @@ def _resource(path: str, body: bytes, prefix: str) -> str:
 
 def _pass_on(url: str, method: str, headers: dict[str, str], body: bytes) -> Response:
     kept = {name: value for name, value in headers.items() if name.lower() not in _HOP_BY_HOP}
-    request = urllib.request.Request(url, method=method, data=body or None, headers=kept)  # noqa: S310 - our server
+    request = urllib.request.Request(url, method=method, data=body or None, headers=kept)  # noqa: S310  # our server
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310  # as above
             return answer.status, _kept(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, _kept(error.headers), error.read()

@@ -33,7 +33,7 @@ def iot_analytics_client(
     *,
     region: str = "us-east-1",
     access_key: str = "test",
-    secret_key: str = "test",  # noqa: S107  the local server asks for no secret; it only must not go unsigned
+    secret_key: str = "test",  # noqa: S107  # the local server asks for no secret; it only must not go unsigned
     config: Config | None = None,
     model: Path = DEFAULT_MODEL,
 ) -> Any:
@@ -122,7 +122,7 @@ class LocalControl:
             base_url=f"{url}/_local/",
             # The environment may name a proxy, which knows nothing of this machine's loopback.
             trust_env=False,
-            verify=False,  # noqa: S501  plain HTTP has nothing to verify, and loading all certificates takes 25 ms
+            verify=False,  # noqa: S501  # plain HTTP has nothing to verify, and loading all certificates takes 25 ms
             timeout=60,
         )
 

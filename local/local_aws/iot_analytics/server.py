@@ -126,7 +126,7 @@ class Application:
             raise
         except ServiceError as error:
             response = self._service_error(operation, error)
-        except Exception:  # noqa: BLE001  what broke here is told as the service would tell it, and logged
+        except Exception:  # noqa: BLE001  # what broke here is told as the service would tell it, and logged
             _log.exception("%s broke", operation.name)
             response = _error(
                 500, "InternalFailureException", "internal failure; the server's log tells more"
@@ -190,7 +190,7 @@ class Application:
 class _QuietHandler(WSGIRequestHandler):
     """Writes requests to the log instead of the terminal, and nothing at all about connections that ended."""
 
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  the base class names it so
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  # the base class names it so
         _log.debug(f"{type} {message}", *args)
 
     def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
