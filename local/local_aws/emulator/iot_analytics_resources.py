@@ -62,7 +62,7 @@ _KINDS = (
 
 
 def install() -> None:
-    """Register the types with ministack's CloudFormation."""
+    """Registers the types with ministack's CloudFormation."""
     handlers = hooks.find(_PROVISIONERS, "_RESOURCE_HANDLERS")
     for kind in _KINDS:
         handlers[kind.resource_type] = {

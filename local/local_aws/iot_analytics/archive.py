@@ -1,6 +1,6 @@
 """A channel's archive of raw messages, in the key layout that the service documented.
 
-``[prefix/]channel/<channel>/__dt=YYYY-MM-DD 00:00:00/<startms>_<endms>_<account>_<channel>_<n>_<n>.json.gz``
+`[prefix/]channel/<channel>/__dt=YYYY-MM-DD 00:00:00/<startms>_<endms>_<account>_<channel>_<n>_<n>.json.gz`
 
 Each BatchPutMessage makes one object, in the window of 30 seconds into which its ingestion time falls. What a line inside
 an object looked like was never documented; here it is the message's JSON object.

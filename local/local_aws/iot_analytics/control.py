@@ -1,18 +1,18 @@
-"""What only this server has: under ``/_local/``, for tests and demos, with JSON in and out.
+"""What only this server has: under `/_local/`, for tests and demos, with JSON in and out.
 
-====================  ======  ===========================================================================================
-``/_local/runs``      GET     every run, the oldest first: id, pipeline, status, reason, objects, messages
-``/_local/pace``      GET     how runs go on
-``/_local/pace``      PATCH   ``secondsPerObject``, ``hold``, ``keepSummaries``; what is left out stays
-``/_local/faults``    GET     the faults that are still to come
-``/_local/faults``    POST    ``operation``; ``error``, ``times``, ``when``, ``delaySeconds``, ``message``
-``/_local/faults``    DELETE  takes them all back
-``/_local/failures``  POST    makes runs fail: ``pipeline``, ``run``, ``afterObjects``, ``reason``, ``times``, all optional
-``/_local/failures``  DELETE  takes back those that have not happened
-``/_local/calls``     GET     every request to an operation so far, the oldest first: operation and the answer's status
-``/_local/calls``     DELETE  forgets them
-``/_local/rows``      GET     ``?datastore=<name>[&run=<id or live>]``: the data store's rows, each with its run
-====================  ======  ===========================================================================================
+==================  ======  ===========================================================================================
+`/_local/runs`      GET     every run, the oldest first: id, pipeline, status, reason, objects, messages
+`/_local/pace`      GET     how runs go on
+`/_local/pace`      PATCH   `secondsPerObject`, `hold`, `keepSummaries`; what is left out stays
+`/_local/faults`    GET     the faults that are still to come
+`/_local/faults`    POST    `operation`; `error`, `times`, `when`, `delaySeconds`, `message`
+`/_local/faults`    DELETE  takes them all back
+`/_local/failures`  POST    makes runs fail: `pipeline`, `run`, `afterObjects`, `reason`, `times`, all optional
+`/_local/failures`  DELETE  takes back those that have not happened
+`/_local/calls`     GET     every request to an operation so far, the oldest first: operation and the answer's status
+`/_local/calls`     DELETE  forgets them
+`/_local/rows`      GET     `?datastore=<name>[&run=<id or live>]`: the data store's rows, each with its run
+==================  ======  ===========================================================================================
 """
 
 from collections import deque
@@ -51,7 +51,7 @@ class Call:
 
 
 class Control:
-    """Answers what comes in under ``/_local/``.
+    """Answers what comes in under `/_local/`.
 
     Args:
         model: The service model, to know what can be ordered.

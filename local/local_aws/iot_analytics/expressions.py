@@ -1,7 +1,7 @@
-"""Expressions of the filter and math activities: read by sqlglot, worked out by SQLite, never by ``eval``.
+"""Expressions of the filter and math activities: read by sqlglot, worked out by SQLite, never by `eval`.
 
-What may stand in one: attributes (``temp``, ``device.temp``, ``"any name"``), numbers, strings, ``+ - * / %``,
-comparisons, ``AND OR NOT``, ``IS NULL``, ``BETWEEN``, ``IN (...)`` and the functions of the service's math activity.
+What may stand in one: attributes (`temp`, `device.temp`, `"any name"`), numbers, strings, `+ - * / %`,
+comparisons, `AND OR NOT`, `IS NULL`, `BETWEEN`, `IN (...)` and the functions of the service's math activity.
 
 Rules, where the service's documentation leaves them open:
 

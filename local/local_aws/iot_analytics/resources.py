@@ -30,7 +30,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel; ``storage`` and ``retention`` are as the API spells them."""
+    """A channel; `storage` and `retention` are as the API spells them."""
 
     name: str
     arn: str
@@ -44,7 +44,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Datastore:
-    """A data store; ``storage`` and ``retention`` are as the API spells them."""
+    """A data store; `storage` and `retention` are as the API spells them."""
 
     name: str
     arn: str
@@ -58,7 +58,7 @@ class Datastore:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline; ``activities`` are as the API spells them."""
+    """A pipeline; `activities` are as the API spells them."""
 
     name: str
     arn: str
@@ -136,7 +136,7 @@ class Table(Generic[R]):
             return [self._rows[name] for name in sorted(self._rows)]
 
     def page(self, limit: int, token: str | None) -> tuple[list[R], str | None]:
-        """At most ``limit`` of them after those of earlier pages, and the token of the next page if there is one.
+        """At most `limit` of them after those of earlier pages, and the token of the next page if there is one.
 
         Raises:
             ServiceError: InvalidRequestException if the token is none of ours.

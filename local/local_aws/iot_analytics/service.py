@@ -67,7 +67,7 @@ class Service:
     tags: Tags = field(default_factory=Tags)
 
     def location(self, argument: str, storage: Members) -> Location:
-        """Where a storage is; ``argument`` is what the request calls it.
+        """Where a storage is; `argument` is what the request calls it.
 
         Raises:
             ServiceError: InvalidRequestException if it is not one of those that are served.
