@@ -1,6 +1,6 @@
 """CloudFormation's side of custom resources, as strict as AWS where ministack is kinder.
 
-What is mended (FACTS of the project: CloudFormation's contract with a custom resource):
+What is mended:
 
 - the function is invoked asynchronously, so a failed first invocation is repeated twice;
 - the ResponseURL looks like a pre-signed one: it has `X-Amz-Date` and a secret; an answer that AWS would not take
