@@ -120,7 +120,7 @@ class ChannelArchive:
         location: Where the objects are.
 
     Raises:
-        StorageError: If the location cannot be listed.
+        StorageError: The location cannot be listed.
     """
 
     def __init__(self, channel: str, account: str, location: Location) -> None:
@@ -163,7 +163,7 @@ class ChannelArchive:
         """The messages of one object.
 
         Raises:
-            StorageError: If it is not there, or is not what an archive consists of.
+            StorageError: It is not there, or is not what an archive consists of.
         """
         body = self._location.store.get(self._location.bucket, archived.key)
         try:

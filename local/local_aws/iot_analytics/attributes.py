@@ -22,7 +22,7 @@ class Attribute:
         name: As the activity spells it. A field of exactly that name comes first, then the nested path.
 
     Raises:
-        ServiceError: If it is neither a name nor a path.
+        ServiceError: It is neither a name nor a path.
     """
 
     name: str

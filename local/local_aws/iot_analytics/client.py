@@ -88,7 +88,7 @@ def put_messages(
         at: When they arrive; by default now. Each request makes one archive object.
 
     Raises:
-        MessagesRefused: If the service does not take one of them.
+        MessagesRefused: The service does not take one of them.
     """
     _let_arrive_at_other_times(client)
     rest = iter(messages)

@@ -86,7 +86,7 @@ class Control:
         """The JSON that answers a request.
 
         Raises:
-            ServiceError: If there is no such thing, or it is not to be had in this way.
+            ServiceError: There is no such thing, or it is not to be had in this way.
         """
         route = self._routes.get((method, path.removeprefix(PREFIX)))
         if route is None:

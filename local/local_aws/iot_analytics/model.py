@@ -97,7 +97,7 @@ class ServiceModel:
         """The model from a file `service-2.json.gz`, or from a folder into which pip put botocore 1.42.50.
 
         Raises:
-            ModelMissing: If there is none.
+            ModelMissing: There is none.
         """
         file = path / _WITHIN_TARGET if path.is_dir() else path
         if not file.is_file():
@@ -132,7 +132,7 @@ class ServiceModel:
         """The answer's JSON.
 
         Raises:
-            ImproperAnswer: If it does not fit the operation's output shape.
+            ImproperAnswer: It does not fit the operation's output shape.
         """
         walk = _Walk(self._shapes, self._patterns, incoming=False)
         rendered = walk.structure(self._shapes[operation.output] if operation.output else {}, members, "")
