@@ -151,7 +151,7 @@ class Control:
 
     def _rows(self, _: Body, query: Mapping[str, str]) -> Any:
         datastore = self._service.datastores.get(query.get("datastore", ""))
-        return [{"run": run, "row": row} for run, row in datastore.files.rows(query.get("run"))]
+        return [{"run": run, "row": row} for run, row in datastore.content.rows(query.get("run"))]
 
 
 def _given(body: Body, **kinds: tuple[type, ...]) -> dict[str, Any]:

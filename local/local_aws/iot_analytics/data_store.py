@@ -54,12 +54,17 @@ class DataStoreFiles:
         datastore: The data store's name.
         account: The account's number.
         location: Where the objects are.
+
+    Raises:
+        StorageError: The location cannot be listed.
     """
 
     def __init__(self, datastore: str, account: str, location: Location) -> None:
         self._location = location
         self._folder = f"{location.prefix}datastore/{datastore}/"
         self._tail = f"{account}_{datastore}"
+        # Whether there is such a bucket shows when it is listed: at once, not with the first message.
+        self.size()
 
     def write(self, messages: Sequence[Message], *, source: ArchiveObject, run: str) -> None:
         """Writes what became of one archive object into one new object."""

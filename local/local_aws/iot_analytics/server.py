@@ -15,9 +15,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from local_aws.iot_analytics.channels import Channels
 from local_aws.iot_analytics.control import COMMON_ERRORS, PREFIX, Call, Control
-from local_aws.iot_analytics.datastores import Datastores
 from local_aws.iot_analytics.errors import ServiceError, invalid_request
 from local_aws.iot_analytics.faults import CONNECTION_DROPPED, Fault, Faults
 from local_aws.iot_analytics.functions import Functions
@@ -27,6 +25,7 @@ from local_aws.iot_analytics.pipelines import Pipelines
 from local_aws.iot_analytics.runs import Runs
 from local_aws.iot_analytics.service import Members, Place, Service
 from local_aws.iot_analytics.storage import MemoryStore, ObjectStore
+from local_aws.iot_analytics.stores import Channels, Datastores
 from local_aws.iot_analytics.tagging import Tagging
 
 if TYPE_CHECKING:
