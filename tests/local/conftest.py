@@ -20,6 +20,7 @@ import boto3
 def handler(event, context):
     if "ResponseURL" not in event:
         return act(event, context)
+    print("answers go to", event["ResponseURL"])
     properties = event["ResourceProperties"]
     act(json.loads(properties.get(event["RequestType"] + "Does", "{}")), context)
     answer = {

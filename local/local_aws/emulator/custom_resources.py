@@ -10,6 +10,9 @@ What is mended:
 - when a later resource fails in an update, a resource that was replaced gets the Update with old and new properties
   swapped, and only then the Delete of the id that the failed update made.
 
+What stays unlike AWS, and is held fast by tests: resources are made one after another, also when none depends on the
+other; and after a Delete that failed the function is deleted all the same, so no second Delete reaches it.
+
 Every request and every answer is noted in a file of JSON lines, without the ResponseURL.
 """
 

@@ -4,6 +4,8 @@
   the manifest of a Distributed Map, and `states:StartExecution` on itself for the children of one.
 - Stopping an execution also stops its map: no child starts a further state.
 - StartExecution with the name and input of an execution that still runs answers with that execution.
+
+What stays unlike AWS, and is held fast by a test: `ItemBatcher` is ignored.
 """
 
 import contextvars
