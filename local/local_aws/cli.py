@@ -39,7 +39,7 @@ class CdkResult:
         return self.exit_code == 0
 
     def check(self) -> "CdkResult":
-        """Give itself.
+        """Makes sure that the command succeeded, and gives itself.
 
         Raises:
             CdkFailed: The command did not succeed.
@@ -60,7 +60,7 @@ def run(
     app: str | None = None,
     on_output: Callable[[str], object] | None = None,
 ) -> CdkResult:
-    """Run one command of the CLI to its end; stop it, whole, when an exception comes in between.
+    """Runs one command of the CLI to its end; stops it, whole, when an exception comes in between.
 
     Args:
         toolchain: Where Node and the CLI are.
@@ -68,7 +68,7 @@ def run(
         environment: All of its environment variables.
         directory: Where it runs.
         output_directory: Where an app that is a command is synthesized to.
-        app: The app: a command, or a folder with a synthesized one. Default: what ``cdk.json`` says.
+        app: The app: a command, or a folder with a synthesized one. Default: what `cdk.json` says.
         on_output: Called with each line as it comes, without its line end.
     """
     name, *arguments = command

@@ -28,9 +28,9 @@ _START_SECONDS = 60
 
 
 class LocalAws:
-    """An AWS on this machine, for as long as a ``with`` block lasts.
+    """An AWS on this machine, for as long as a `with` block lasts.
 
-    Make one with ``LocalAws.start()``. Everything that it starts runs in process groups of its own, is reachable from
+    Make one with `LocalAws.start()`. Everything that it starts runs in process groups of its own, is reachable from
     this machine only, and ends with the block: at its end, after an exception, Ctrl-C or SIGTERM, and when this
     process is killed.
 
@@ -60,7 +60,7 @@ class LocalAws:
         extra_environment: Mapping[str, str] | None = None,
         toolchain: Toolchain | None = None,
     ) -> "LocalAws":
-        """Start everything and return when it answers, in about two seconds.
+        """Starts everything and returns when it answers, in about two seconds.
 
         Args:
             state_dir: Folder for certificates, logs and the data of the services; kept at the end. Default: a
@@ -68,8 +68,8 @@ class LocalAws:
             region: The one region that clients and the CLI use.
             retry_seconds: Time before the first repetition of a failed asynchronous invocation; the second comes after
                 twice that time. (AWS: one and two minutes.)
-            extra_environment: More environment variables for the services, as ``LOG_LEVEL``.
-            toolchain: The programs to use. Default: those of ``make setup``.
+            extra_environment: More environment variables for the services, as `LOG_LEVEL`.
+            toolchain: The programs to use. Default: those of `make setup`.
 
         Raises:
             NotSetUp: The tool chain is not there.
@@ -103,7 +103,7 @@ class LocalAws:
         self.stop()
 
     def stop(self) -> None:
-        """Stop everything that was started; a second call does nothing."""
+        """Stops everything that was started; a second call does nothing."""
         if not self._stopped.acquire(blocking=False):
             return
         atexit.unregister(self.stop)
@@ -147,10 +147,10 @@ class LocalAws:
         return (self._settings.secret_key,)
 
     def client(self, service: str) -> Any:
-        """Give a boto3 client with all rights, for looking at this AWS from outside.
+        """A boto3 client with all rights, for looking at this AWS from outside.
 
         Args:
-            service: As for ``boto3.client``; also ``"iotanalytics"``, which boto3 does not know any more.
+            service: As for `boto3.client`; also `"iotanalytics"`, which boto3 does not know any more.
         """
         if service not in self._clients:
             core = botocore.session.Session()
@@ -184,19 +184,19 @@ class LocalAws:
         on_output: Callable[[str], object] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> cli.CdkResult:
-        """Run a command of the real CDK CLI: ``aws.cdk("deploy", "MyStack")``.
+        """Runs a command of the real CDK CLI: `aws.cdk("deploy", "MyStack")`.
 
-        It asks nothing (``--require-approval never``, ``--force``) and prints every event of the stack.
+        It asks nothing (`--require-approval never`, `--force`) and prints every event of the stack.
 
         Args:
             command: The command and its arguments.
-            app: The app: a command, or a folder with a synthesized one. Default: what ``cdk.json`` says.
+            app: The app: a command, or a folder with a synthesized one. Default: what `cdk.json` says.
             directory: Where to run it. Default: the project's folder.
             on_output: Called with each line of output as it comes.
             environment: More environment variables.
 
         Returns:
-            Exit code and output; ``.check()`` raises when it failed.
+            Exit code and output; `.check()` raises when it failed.
         """
         return cli.run(
             self._settings.toolchain,
@@ -209,7 +209,7 @@ class LocalAws:
         )
 
     def bootstrap(self) -> cli.CdkResult:
-        """Deploy CDK's bootstrap stack, which deployments of assets need, with the CLI's default template.
+        """Deploys CDK's bootstrap stack, which deployments of assets need, with the CLI's default template.
 
         Raises:
             CdkFailed: It did not succeed.
@@ -218,7 +218,7 @@ class LocalAws:
         return self.cdk("bootstrap", f"aws://{ACCOUNT}/{self.region}", directory=self._settings.state).check()
 
     def function_logs(self, name: str) -> list[str]:
-        """Give all lines that a function has written, in the order of writing.
+        """All lines that a function has written, in the order of writing.
 
         Args:
             name: Name or ARN of the function, or the name of a log group (it has a slash).
@@ -230,10 +230,10 @@ class LocalAws:
         return function_logs.lines_of(self.client("logs"), group)
 
     def custom_resource_log(self) -> list[dict[str, Any]]:
-        """Give every request that CloudFormation sent to a custom resource, and every answer that came, in order.
+        """Every request that CloudFormation sent to a custom resource, and every answer that came, in order.
 
-        Each entry has ``Time`` and either ``Request`` (as sent, without ResponseURL) or ``Answer`` with ``Bytes``,
-        ``Counts`` (false for a second or late answer) and ``Problem`` (why CloudFormation does not take it).
+        Each entry has `Time` and either `Request` (as sent, without ResponseURL) or `Answer` with `Bytes`,
+        `Counts` (false for a second or late answer) and `Problem` (why CloudFormation does not take it).
         """
         try:
             lines = self._settings.journal.read_text(encoding="utf-8")
@@ -254,7 +254,7 @@ class LocalAws:
             self._environment["AWS_ENDPOINT_URL_IOTANALYTICS"] = url
         try:
             identity = self.client("sts").get_caller_identity()
-        except Exception as error:  # noqa: BLE001 - whatever it was, the emulator's log tells more
+        except Exception as error:  # noqa: BLE001  # whatever it was, the emulator's log tells more
             services.give_up(self._settings, "emulator", str(error))
         if identity["Account"] != ACCOUNT:
             raise LocalAwsFailed(f"the emulator must answer for account {ACCOUNT}, got {identity['Account']}")

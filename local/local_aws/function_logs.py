@@ -5,7 +5,7 @@ from typing import Any
 
 
 def lines_of(logs: Any, group: str) -> list[str]:
-    """Give all lines of a log group, in the order of writing; none when there is no such group.
+    """All lines of a log group, in the order of writing; none when there is no such group.
 
     Args:
         logs: A client of CloudWatch Logs.
@@ -23,7 +23,7 @@ def lines_of(logs: Any, group: str) -> list[str]:
 
 
 def group_of(functions: Any, name: str) -> str:
-    """Give the name of the log group of a function, also of one that is gone.
+    """The name of the log group of a function, also of one that is gone.
 
     Args:
         functions: A client of Lambda.

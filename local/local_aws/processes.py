@@ -10,7 +10,7 @@ _GRACE_SECONDS = 3.0
 
 
 def stop(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
-    """End a process that leads a group, and all of its group: kindly, and after a few seconds by SIGKILL.
+    """Ends a process that leads a group, and all of its group: kindly, and after a few seconds by SIGKILL.
 
     Never raises; a process that has ended already may still have left members of its group behind.
     """
@@ -35,7 +35,7 @@ def start(
     errors: IO[bytes] | int,
     keep: tuple[int, ...] = (),
 ) -> "subprocess.Popen[bytes]":
-    """Start a process as the leader of its own session, so that Ctrl-C reaches us first and we end it in order.
+    """Starts a process as the leader of its own session, so that Ctrl-C reaches us first and we end it in order.
 
     Its standard input is a pipe that nothing is written to: it ends when we do, however we do.
 

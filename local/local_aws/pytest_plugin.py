@@ -1,6 +1,6 @@
-"""One embedded AWS for a whole test session: the fixture ``local_aws``.
+"""One embedded AWS for a whole test session: the fixture `local_aws`.
 
-Named in ``tests/conftest.py``, so that all folders of tests share it. Tests that use it are marked ``embedded``.
+Named in `tests/conftest.py`, so that all folders of tests share it. Tests that use it are marked `embedded`.
 """
 
 from collections.abc import Iterator

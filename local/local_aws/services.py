@@ -65,7 +65,7 @@ class Settings:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the folders, and a certificate authority for this one use with a certificate for the loopback names."""
+    """Makes the folders, and a certificate authority for this one use with a certificate for the loopback names."""
     for folder in ("home", "tmp", "data"):
         (settings.state / folder).mkdir(parents=True, exist_ok=True)
     settings.journal.unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def prepare(settings: Settings) -> None:
 
 
 def environment_of_clients(settings: Settings, endpoint_url: str) -> dict[str, str]:
-    """Give all environment variables of a program that shall see this AWS and nothing else."""
+    """All environment variables of a program that shall see this AWS and nothing else."""
     folders = [str(settings.toolchain.app_python.parent), "/usr/local/bin", "/usr/bin", "/bin"]
     return {
         "PATH": os.pathsep.join(folders),
@@ -113,7 +113,7 @@ def environment_of_clients(settings: Settings, endpoint_url: str) -> dict[str, s
 def start_iot_analytics(
     settings: Settings, environment: dict[str, str]
 ) -> tuple["subprocess.Popen[bytes]", str]:
-    """Start the IoT Analytics server: its process, and its address as soon as it can be used.
+    """Starts the IoT Analytics server: gives its process, and its address as soon as it can be used.
 
     Raises:
         LocalAwsFailed: It did not start.
@@ -135,7 +135,7 @@ def start_iot_analytics(
 def start_emulator(
     settings: Settings, environment: dict[str, str], listening: socket.socket, iot_analytics: str
 ) -> "subprocess.Popen[bytes]":
-    """Start ministack on a socket that listens already; requests wait there until it is up.
+    """Starts ministack on a socket that listens already; requests wait there until it is up.
 
     Args:
         settings: What this AWS is started with.
@@ -180,7 +180,7 @@ def start_emulator(
 
 
 def give_up(settings: Settings, part: str, problem: str) -> NoReturn:
-    """Tell that a server did not start, with the last lines of its log.
+    """Tells that a server did not start, with the last lines of its log.
 
     Raises:
         LocalAwsFailed: Always.

@@ -1,4 +1,4 @@
-"""Where the pinned environments are that ``make setup`` made."""
+"""Where the pinned environments are that `make setup` made."""
 
 import os
 import sys
@@ -36,7 +36,7 @@ class Toolchain:
 
     @classmethod
     def of_project(cls) -> "Toolchain":
-        """Give the tool chain of this checkout, or of the folder that ``LOCAL_AWS_TOOLS`` names.
+        """The tool chain of this checkout, or of the folder that `LOCAL_AWS_TOOLS` names.
 
         Raises:
             NotSetUp: Something is missing.

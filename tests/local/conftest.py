@@ -20,6 +20,7 @@ import boto3
 def handler(event, context):
     if "ResponseURL" not in event:
         return act(event, context)
+    print("answers go to", event["ResponseURL"])
     properties = event["ResourceProperties"]
     act(json.loads(properties.get(event["RequestType"] + "Does", "{}")), context)
     answer = {
@@ -134,7 +135,7 @@ class Stack:
     id: str = ""
 
     def deploy(self, template_resources: dict[str, Any], **outputs: Any) -> str:
-        """Create or update it and give the status that it ends in."""
+        """Creates or updates it and gives the status that it ends in."""
         cloudformation = self.aws.client("cloudformation")
         template: dict[str, Any] = {"Resources": template_resources}
         if outputs:
@@ -145,12 +146,12 @@ class Stack:
         return self.wait()
 
     def delete(self) -> str:
-        """Delete it and give the status that it ends in."""
+        """Deletes it and gives the status that it ends in."""
         self.aws.client("cloudformation").delete_stack(StackName=self.id)
         return self.wait()
 
     def wait(self) -> str:
-        """Wait for the end of what is going on."""
+        """Waits for the end of what is going on, and gives the status."""
         while True:
             (stack,) = self.aws.client("cloudformation").describe_stacks(StackName=self.id)["Stacks"]
             status: str = stack["StackStatus"]
@@ -178,7 +179,7 @@ class Stack:
         return [request for request in entries if request["StackId"] == self.id]
 
     def invoke(self, wish: dict[str, Any], **more: Any) -> Any:
-        """Invoke its function: the payload, or the error."""
+        """Invokes its function and gives the payload, or the error."""
         answer = self.aws.client("lambda").invoke(
             FunctionName=self.physical_id("Function"), Payload=json.dumps(wish), **more
         )

@@ -1,7 +1,13 @@
 """Contract of the embedded AWS: CloudFormation's side of a custom resource, strict where ministack is kinder."""
 
+import json
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from local_aws import LocalAws
@@ -120,6 +126,49 @@ def test_an_answer_that_aws_would_not_take_fails_the_resource(
     assert reason in stack.reasons()[0]
 
 
+def test_the_response_url_bears_the_time_of_the_request(
+    stack: Any, with_function: Any, custom_resource: Any, eventually: Any
+) -> None:
+    stack.deploy(with_function(Custom=custom_resource()))
+
+    url = _response_url(stack, eventually)
+
+    signed = datetime.fromisoformat(parse_qs(urlsplit(url).query)["X-Amz-Date"][0])
+    assert timedelta(0) <= datetime.now(UTC) - signed < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(("method", "content_type"), [("POST", ""), ("PUT", "application/json")])
+def test_the_response_url_is_signed_for_a_put_without_a_content_type(
+    stack: Any, with_function: Any, custom_resource: Any, eventually: Any, method: str, content_type: str
+) -> None:
+    stack.deploy(with_function(Custom=custom_resource()))
+    url = _response_url(stack, eventually)
+
+    refused = _send(stack, method, url, {}, content_type)
+
+    assert refused.status_code == 403
+    assert "SignatureDoesNotMatch" in refused.text
+
+
+def test_a_second_answer_is_taken_and_does_not_count(
+    stack: Any, with_function: Any, custom_resource: Any, eventually: Any
+) -> None:
+    stack.deploy(with_function(Custom=custom_resource()))
+    url = _response_url(stack, eventually)
+    (request,) = stack.requests()
+    same = {name: request[name] for name in ("StackId", "RequestId", "LogicalResourceId")}
+
+    second = _send(
+        stack, "PUT", url, {**same, "Status": "FAILED", "Reason": "late", "PhysicalResourceId": "x"}
+    )
+
+    assert second.status_code == 200
+    answers = [entry for entry in stack.aws.custom_resource_log() if "Answer" in entry]
+    of_request = [entry for entry in answers if entry["Answer"].get("RequestId") == request["RequestId"]]
+    assert [entry["Counts"] for entry in of_request] == [True, False]
+    assert stack.physical_id("Custom") == "made"
+
+
 def test_a_failed_update_is_followed_by_the_swapped_update(
     stack: Any, with_function: Any, custom_resource: Any
 ) -> None:
@@ -191,6 +240,33 @@ def test_a_first_invocation_that_fails_is_repeated_twice(
     eventually(lambda: sum(failure in line for line in local_aws.function_logs(group)) == 3)
 
 
+def test_resources_that_do_not_depend_on_each_other_are_made_one_after_another_unlike_in_aws(
+    stack: Any, with_function: Any, custom_resource: Any
+) -> None:
+    first, second = (custom_resource(CreateDoes={"sleep": 1}) for _ in range(2))
+
+    stack.deploy(with_function(First=first, Second=second))
+
+    entries = [entry.get("Request") or entry["Answer"] for entry in stack.aws.custom_resource_log()]
+    its = [entry for entry in entries if entry.get("StackId") == stack.id]
+    assert ["Status" in entry for entry in its] == [False, True, False, True]
+
+
+def test_after_a_failed_delete_the_function_is_gone_and_is_not_asked_again_unlike_in_aws(
+    stack: Any, with_function: Any, custom_resource: Any
+) -> None:
+    failed = {"Status": "FAILED", "Reason": "told to fail"}
+    stack.deploy(with_function(Custom=custom_resource(Delete=failed)))
+
+    first, second = stack.delete(), stack.delete()
+
+    assert (first, second) == ("DELETE_FAILED", "DELETE_FAILED")
+    of_first, of_stack, of_second, _again_of_stack = stack.reasons()
+    assert "Message returned: told to fail" in of_first
+    assert of_stack == "The following resource(s) failed to delete: [Custom]."
+    assert "there is no function" in of_second
+
+
 def test_the_response_url_is_noted_nowhere(
     local_aws: LocalAws, stack: Any, with_function: Any, custom_resource: Any
 ) -> None:
@@ -224,6 +300,24 @@ def test_a_wait_condition_waits_for_its_signal_and_fails_by_it(
 
     assert (good, bad) == ("CREATE_COMPLETE", "ROLLBACK_COMPLETE")
     assert "told by the run" in stack.reasons()[0]
+
+
+def _response_url(stack: Any, eventually: Callable[[Callable[[], Any]], Any]) -> str:
+    """Where the answer to the stack's only request went."""
+
+    def told() -> list[str]:
+        return [line for line in stack.logs() if line.startswith("answers go to ")]
+
+    (line,) = eventually(told)
+    return str(line.removeprefix("answers go to "))
+
+
+def _send(
+    stack: Any, method: str, url: str, answer: dict[str, str], content_type: str = ""
+) -> httpx.Response:
+    context = ssl.create_default_context(cafile=stack.aws.environment["SSL_CERT_FILE"])
+    with httpx.Client(verify=context, trust_env=False) as client:
+        return client.request(method, url, content=json.dumps(answer), headers={"content-type": content_type})
 
 
 def _as_sub(signal: dict[str, str]) -> str:

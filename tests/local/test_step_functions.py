@@ -136,6 +136,16 @@ def test_a_distributed_map_runs_a_function_for_each_line_of_its_manifest(
     assert [item["doubled"] for item in json.loads(ended["output"])] == [2 * number for number in range(12)]
 
 
+def test_an_item_batcher_is_ignored_unlike_in_aws(deploy: Deploy, run: Any, manifest: dict[str, str]) -> None:
+    state = _map(ItemBatcher={"MaxItemsPerBatch": 6})
+    machine = deploy(state, "lambda:InvokeFunction", "s3:GetObject", "states:StartExecution")
+
+    ended = run(machine, **manifest)
+
+    assert ended["status"] == "SUCCEEDED"
+    assert len(json.loads(ended["output"])) == 12
+
+
 @pytest.mark.parametrize(
     ("allowed", "missing", "error"),
     [

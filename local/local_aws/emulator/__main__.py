@@ -1,6 +1,6 @@
-"""Start ministack on a socket that the parent has opened, with the mendings in place.
+"""Starts ministack on a socket that the parent has opened, with the mendings in place.
 
-Everything is configured by environment variables, which ``local_aws.environment`` sets. The process ends at once on
+Everything is configured by environment variables, which `local_aws.environment` sets. The process ends at once on
 SIGTERM, and takes its whole process group with it when the parent is gone, whatever became of that.
 """
 
@@ -23,7 +23,7 @@ from local_aws.emulator import (
 
 
 def main() -> None:
-    """Mend ministack and serve until told to stop."""
+    """Mends ministack and serves until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m local_aws.emulator", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="file descriptor of the listening socket")
     parser.add_argument("--runtime", required=True, help="Python with awslambdaric, for the functions")

@@ -1,14 +1,17 @@
 """CloudFormation's side of custom resources, as strict as AWS where ministack is kinder.
 
-What is mended (FACTS of the project: CloudFormation's contract with a custom resource):
+What is mended:
 
 - the function is invoked asynchronously, so a failed first invocation is repeated twice;
-- the ResponseURL looks like a pre-signed one: it has ``X-Amz-Date`` and a secret; an answer that AWS would not take
+- the ResponseURL looks like a pre-signed one: it has `X-Amz-Date` and a secret; an answer that AWS would not take
   (another content type, over 4,096 bytes, no physical id, other ids than asked) fails the resource;
 - a failed Create is followed by a Delete in the rollback, with the id of the FAILED answer, or with one that
   CloudFormation invents when there was none (the Create may still run then);
 - when a later resource fails in an update, a resource that was replaced gets the Update with old and new properties
   swapped, and only then the Delete of the id that the failed update made.
+
+What stays unlike AWS, and is held fast by tests: resources are made one after another, also when none depends on the
+other; and after a Delete that failed the function is deleted all the same, so no second Delete reaches it.
 
 Every request and every answer is noted in a file of JSON lines, without the ResponseURL.
 """
@@ -77,7 +80,7 @@ _journal_lock = threading.Lock()
 
 
 def install() -> None:
-    """Put the strict exchange and the complete rollback in the place of ministack's."""
+    """Puts the strict exchange and the complete rollback in the place of ministack's."""
     hooks.replace(
         _CUSTOM_RESOURCE,
         "invoke_custom_resource",
@@ -102,7 +105,7 @@ def install() -> None:
     )
 
 
-def _invoke(  # noqa: PLR0917 - the parameters of the function that it replaces
+def _invoke(  # noqa: PLR0917  # the parameters of the function that it replaces
     request_type: str,
     logical_id: str,
     props: dict[str, Any],
@@ -112,7 +115,7 @@ def _invoke(  # noqa: PLR0917 - the parameters of the function that it replaces
     physical_id: str | None = None,
     old_props: dict[str, Any] | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """Send one request and wait for its answer: the physical id and the data for ``Fn::GetAtt``."""
+    """Sends one request and waits for its answer: the physical id and the data for `Fn::GetAtt`."""
     as_sent = hooks.find(_CUSTOM_RESOURCE, "_normalise_resource_properties")
     token = uuid.uuid4().hex
     request: dict[str, Any] = {
@@ -210,7 +213,7 @@ def _take(exchange: _Exchange, body: bytes) -> None:
 
 
 def _read_answer(body: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Give the answer and what is wrong with it, the empty string when nothing is."""
+    """The answer and what is wrong with it, the empty string when nothing is."""
     if len(body) > _LONGEST_ANSWER:
         return {}, f"Response object is too long: {len(body)} bytes, at most {_LONGEST_ANSWER} are taken."
     try:

@@ -2,7 +2,7 @@
 
 ministack imports Python handlers into a loop of its own; custom runtimes, though, it serves over the Lambda Runtime
 API, with warm reuse, enforced time-outs and one environment for each concurrent invocation. So a Python function is
-given to that as a custom runtime whose ``bootstrap`` starts awslambdaric. On top come the environment variables of
+given to that as a custom runtime whose `bootstrap` starts awslambdaric. On top come the environment variables of
 the real one, nothing of the emulator's own, and log lines that are in CloudWatch Logs as soon as they are written.
 """
 
@@ -25,7 +25,7 @@ _RUNTIME = "ministack.core.lambda_runtime"
 _LOGS = "ministack.services.cloudwatch_logs"
 
 LIVE = "live"
-"""The ``log_source`` of a result whose log lines are in CloudWatch Logs already."""
+"""The `log_source` of a result whose log lines are in CloudWatch Logs already."""
 
 _PASSED_ON = (
     "AWS_ENDPOINT_URL",
@@ -42,7 +42,7 @@ _STREAM: contextvars.ContextVar[str] = contextvars.ContextVar("log_stream")
 
 
 def install(*, runtime_python: str) -> None:
-    """Run Python functions with ``python -m awslambdaric``.
+    """Lets Python functions run with `python -m awslambdaric`.
 
     Args:
         runtime_python: Path of a Python that has awslambdaric and the boto3 of the functions.
@@ -122,7 +122,7 @@ def _layers(config: dict[str, Any]) -> Iterable[str]:
     for layer in config.get("Layers") or []:
         archive = content(layer)
         if archive:
-            yield os.path.join(extract(archive), "python")  # noqa: PTH118 - one string among strings
+            yield os.path.join(extract(archive), "python")  # noqa: PTH118  # one string among strings
 
 
 def _log_group(config: dict[str, Any]) -> str:
@@ -163,7 +163,7 @@ def _worker_class(runtime_python: str) -> type:
             self._log(self._first_lines)
 
         def invoke(self, event: object, request_id: str, **more: Any) -> dict[str, Any]:
-            """Run one invocation, framed in the log by the lines of the platform."""
+            """Runs one invocation, framed in the log by the lines of the platform."""
             self._first_lines = [
                 f"START RequestId: {request_id} Version: {self.config.get('Version', '$LATEST')}"
             ]

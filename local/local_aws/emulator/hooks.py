@@ -16,7 +16,7 @@ class HookGone(Exception):
 
 
 def check_version() -> None:
-    """Refuse another release than ``MINISTACK``.
+    """Refuses another release than `MINISTACK`.
 
     Raises:
         HookGone: Another release is installed.
@@ -30,7 +30,7 @@ def check_version() -> None:
 
 
 def find(module: str, name: str) -> Any:
-    """Give the attribute ``name`` of the ministack module ``module``.
+    """The attribute `name` of the ministack module `module`.
 
     Raises:
         HookGone: There is none.
@@ -42,7 +42,7 @@ def find(module: str, name: str) -> Any:
 
 
 def replace(module: str, name: str, parameters: str, make: Callable[[Any], Callable[..., Any]]) -> None:
-    """Put ``make(original)`` in the place of a function of ministack.
+    """Puts `make(original)` in the place of a function of ministack.
 
     Args:
         module: The module through which ministack itself finds the function when it calls it.

@@ -1,6 +1,6 @@
 """IoT Analytics for functions: over TLS, and only what the role of the function allows.
 
-The project's own IoT Analytics server asks nobody who they are. Requests that are signed for ``iotanalytics`` come
+The project's own IoT Analytics server asks nobody who they are. Requests that are signed for `iotanalytics` come
 here instead: their signature and the policies of their role are checked by ministack, as for every other service, and
 what is allowed goes on to the server. A connection that the server drops becomes a 502 without a body.
 """
@@ -38,7 +38,7 @@ class _Route:
 
 
 def install() -> None:
-    """Take the requests that are signed for IoT Analytics."""
+    """Takes the requests that are signed for IoT Analytics."""
     server = os.environ["LOCAL_AWS_IOT_ANALYTICS"]
     routes = _routes(Path(os.environ["LOCAL_AWS_IOT_ANALYTICS_MODEL"]))
 
@@ -81,7 +81,7 @@ def _routes(model: Path) -> list[_Route]:
     ]
 
 
-def _refuse(  # noqa: PLR0917 - a request has these parts
+def _refuse(  # noqa: PLR0917  # a request has these parts
     routes: list[_Route],
     method: str,
     path: str,
@@ -110,7 +110,7 @@ def _refuse(  # noqa: PLR0917 - a request has these parts
 
 
 def _resource(path: str, body: bytes, prefix: str) -> str:
-    """Give the ARN of what a request is about: named in the path, or in the body when it is made or written to."""
+    """The ARN of what a request is about: named in the path, or in the body when it is made or written to."""
     kind, _, rest = path.strip("/").partition("/")
     name = rest.partition("/")[0]
     singular = "channel" if kind == "messages" else kind.removesuffix("s")
@@ -124,9 +124,9 @@ def _resource(path: str, body: bytes, prefix: str) -> str:
 
 def _pass_on(url: str, method: str, headers: dict[str, str], body: bytes) -> Response:
     kept = {name: value for name, value in headers.items() if name.lower() not in _HOP_BY_HOP}
-    request = urllib.request.Request(url, method=method, data=body or None, headers=kept)  # noqa: S310 - our server
+    request = urllib.request.Request(url, method=method, data=body or None, headers=kept)  # noqa: S310  # our server
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310  # as above
             return answer.status, _kept(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, _kept(error.headers), error.read()

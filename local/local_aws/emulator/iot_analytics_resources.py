@@ -62,7 +62,7 @@ _KINDS = (
 
 
 def install() -> None:
-    """Register the types with ministack's CloudFormation."""
+    """Registers the types with ministack's CloudFormation."""
     handlers = hooks.find(_PROVISIONERS, "_RESOURCE_HANDLERS")
     for kind in _KINDS:
         handlers[kind.resource_type] = {
@@ -103,14 +103,14 @@ def _invented_name(stack_name: str, logical_id: str) -> str:
 
 def _call(method: str, path: str, body: dict[str, Any] | None) -> None:
     endpoint = os.environ["LOCAL_AWS_IOT_ANALYTICS"]
-    request = urllib.request.Request(  # noqa: S310 - our own server's address
+    request = urllib.request.Request(  # noqa: S310  # our own server's address
         endpoint + path,
         method=method,
         data=None if body is None else json.dumps(body).encode(),
         headers={"content-type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=60):  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=60):  # noqa: S310  # as above
             return
     except urllib.error.HTTPError as error:
         kind = (error.headers.get("x-amzn-errortype") or "").partition(":")[0]

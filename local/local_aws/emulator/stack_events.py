@@ -11,7 +11,7 @@ from local_aws.emulator import hooks
 
 
 def install() -> None:
-    """Let every event be at least a millisecond later than the one before."""
+    """Lets every event be at least a millisecond later than the one before."""
     hooks.replace("ministack.services.cloudformation.stacks", "now_iso", "", lambda _original: _rising())
 
 

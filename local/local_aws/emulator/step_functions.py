@@ -1,9 +1,11 @@
 """Step Functions where ministack is kinder than AWS, or different.
 
-- The role of a state machine must allow what its states do: ``lambda:InvokeFunction`` for tasks, ``s3:GetObject`` for
-  the manifest of a Distributed Map, and ``states:StartExecution`` on itself for the children of one.
+- The role of a state machine must allow what its states do: `lambda:InvokeFunction` for tasks, `s3:GetObject` for
+  the manifest of a Distributed Map, and `states:StartExecution` on itself for the children of one.
 - Stopping an execution also stops its map: no child starts a further state.
 - StartExecution with the name and input of an execution that still runs answers with that execution.
+
+What stays unlike AWS, and is held fast by a test: `ItemBatcher` is ignored.
 """
 
 import contextvars
@@ -19,7 +21,7 @@ _role: contextvars.ContextVar[str] = contextvars.ContextVar("state_machine_role"
 
 
 def install() -> None:
-    """Put the checks around what ministack does."""
+    """Puts the checks around what ministack does."""
     hooks.replace(_STEP_FUNCTIONS, "_start_execution", "data", _start_once)
     hooks.replace(_STEP_FUNCTIONS, "_fail_execution", "execution error cause", _stopped_stays_stopped)
     hooks.replace(_STEP_FUNCTIONS, "_execute_task", "state_def raw_input execution ctx", _stop_between_tasks)

@@ -24,6 +24,6 @@ What the service did is told where it is done; what it left open is decided ther
 
 Decided where the service's documentation is silent: nothing ever answers ResourceAlreadyExists to a start unless ordered;
 cancelling a run that has ended is no error; deleting a channel or data store that a pipeline uses is allowed, and starting
-that pipeline's reprocessing is then ResourceNotFound; roles (``roleArn``) are checked for their form and never assumed;
+that pipeline's reprocessing is then ResourceNotFound; roles (`roleArn`) are checked for their form and never assumed;
 signatures are not looked at, so whoever reaches the port may do everything: it is bound to loopback addresses only.
 """

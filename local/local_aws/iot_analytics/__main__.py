@@ -1,6 +1,6 @@
-"""``python -m local_aws.iot_analytics``: the server as a process.
+"""`python -m local_aws.iot_analytics`: the server as a process.
 
-It prints one line, ``READY http://127.0.0.1:<port>``, when it can be used, and stops on SIGTERM and SIGINT. If its standard
+It prints one line, `READY http://127.0.0.1:<port>`, when it can be used, and stops on SIGTERM and SIGINT. If its standard
 input is a pipe it stops at the end of that too: then whoever started it is gone.
 """
 

@@ -66,7 +66,7 @@ class Steps:
 
 
 def steps_of(activities: Sequence[Mapping[str, Any]], functions: Functions) -> Steps:
-    """The steps that these activities describe: from the one channel along ``next`` to the one data store.
+    """The steps that these activities describe: from the one channel along `next` to the one data store.
 
     Args:
         activities: As in CreatePipeline.

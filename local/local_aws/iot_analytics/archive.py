@@ -1,6 +1,6 @@
 """A channel's archive of raw messages, in the key layout that the service documented.
 
-``[prefix/]channel/<channel>/__dt=YYYY-MM-DD 00:00:00/<startms>_<endms>_<account>_<channel>_<n>_<n>.json.gz``
+`[prefix/]channel/<channel>/__dt=YYYY-MM-DD 00:00:00/<startms>_<endms>_<account>_<channel>_<n>_<n>.json.gz`
 
 Each BatchPutMessage makes one object, in the window of 30 seconds into which its ingestion time falls. What a line inside
 an object looked like was never documented; here it is the message's JSON object.
@@ -120,7 +120,7 @@ class ChannelArchive:
         location: Where the objects are.
 
     Raises:
-        StorageError: If the location cannot be listed.
+        StorageError: The location cannot be listed.
     """
 
     def __init__(self, channel: str, account: str, location: Location) -> None:
@@ -163,7 +163,7 @@ class ChannelArchive:
         """The messages of one object.
 
         Raises:
-            StorageError: If it is not there, or is not what an archive consists of.
+            StorageError: It is not there, or is not what an archive consists of.
         """
         body = self._location.store.get(self._location.bucket, archived.key)
         try:

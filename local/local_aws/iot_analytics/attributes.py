@@ -1,4 +1,4 @@
-"""Attributes of a message by name: ``temp``, ``device.temp``, ``device.coord[0]``."""
+"""Attributes of a message by name: `temp`, `device.temp`, `device.coord[0]`."""
 
 import re
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Attribute:
         name: As the activity spells it. A field of exactly that name comes first, then the nested path.
 
     Raises:
-        ServiceError: If it is neither a name nor a path.
+        ServiceError: It is neither a name nor a path.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Attribute:
 
     @property
     def last(self) -> str:
-        """The name of the innermost field: ``temp`` of ``device.temp``, ``coord`` of ``device.coord[0]``."""
+        """The name of the innermost field: `temp` of `device.temp`, `coord` of `device.coord[0]`."""
         return self.name.rsplit(".", 1)[-1].partition("[")[0] if self._path is not None else self.name
 
     def of(self, message: Message) -> Any:

@@ -1,6 +1,6 @@
 """Clients of the server: boto3's own for the service, and one for what only this server has.
 
-boto3 has dropped the service, so its client is made from the official model that ``make setup`` fetches.
+boto3 has dropped the service, so its client is made from the official model that `make setup` fetches.
 """
 
 import json
@@ -33,7 +33,7 @@ def iot_analytics_client(
     *,
     region: str = "us-east-1",
     access_key: str = "test",
-    secret_key: str = "test",  # noqa: S107  the local server asks for no secret; it only must not go unsigned
+    secret_key: str = "test",  # noqa: S107  # the local server asks for no secret; it only must not go unsigned
     config: Config | None = None,
     model: Path = DEFAULT_MODEL,
 ) -> Any:
@@ -88,7 +88,7 @@ def put_messages(
         at: When they arrive; by default now. Each request makes one archive object.
 
     Raises:
-        MessagesRefused: If the service does not take one of them.
+        MessagesRefused: The service does not take one of them.
     """
     _let_arrive_at_other_times(client)
     rest = iter(messages)
@@ -122,7 +122,7 @@ class LocalControl:
             base_url=f"{url}/_local/",
             # The environment may name a proxy, which knows nothing of this machine's loopback.
             trust_env=False,
-            verify=False,  # noqa: S501  plain HTTP has nothing to verify, and loading all certificates takes 25 ms
+            verify=False,  # noqa: S501  # plain HTTP has nothing to verify, and loading all certificates takes 25 ms
             timeout=60,
         )
 
@@ -136,7 +136,7 @@ class LocalControl:
         return runs
 
     def pace(self, **settings: Any) -> None:
-        """Sets how runs go on: ``secondsPerObject``, ``hold``, ``keepSummaries``."""
+        """Sets how runs go on: `secondsPerObject`, `hold`, `keepSummaries`."""
         self._ask("PATCH", "pace", settings)
 
     def hold_runs(self) -> None:
@@ -148,18 +148,18 @@ class LocalControl:
         self.pace(hold=False)
 
     def fail_request(self, operation: str, error: str | None = None, **settings: Any) -> None:
-        """Orders a fault: ``times``, ``when`` ("before" or "after"), ``delaySeconds``, ``message``.
+        """Orders a fault: `times`, `when` ("before" or "after"), `delaySeconds`, `message`.
 
         Args:
             operation: The operation.
-            error: A modelled exception, ``AccessDeniedException``, ``ConnectionDropped``, or None for only a delay.
+            error: A modelled exception, `AccessDeniedException`, `ConnectionDropped`, or None for only a delay.
             settings: See above.
         """
         named = {"error": error} if error else {}
         self._ask("POST", "faults", {"operation": operation, **named, **settings})
 
     def fail_run(self, **settings: Any) -> None:
-        """Makes a run fail: ``pipeline``, ``run``, ``afterObjects``, ``reason``, ``times``, all optional."""
+        """Makes a run fail: `pipeline`, `run`, `afterObjects`, `reason`, `times`, all optional."""
         self._ask("POST", "failures", settings)
 
     def reset(self) -> None:
@@ -169,12 +169,12 @@ class LocalControl:
         self.pace(hold=False, secondsPerObject=0)
 
     def calls(self, operation: str | None = None) -> list[dict[str, Any]]:
-        """The requests to operations so far, of one operation or all: ``operation`` and ``status``, 0 if unanswered."""
+        """The requests to operations so far, of one operation or all: `operation` and `status`, 0 if unanswered."""
         calls: list[dict[str, Any]] = self._ask("GET", "calls")
         return [call for call in calls if operation in {None, call["operation"]}]
 
     def rows(self, datastore: str, run: str | None = None) -> list[Message]:
-        """The rows of a data store: all of them, those of one run, or those of ``live``."""
+        """The rows of a data store: all of them, those of one run, or those of `live`."""
         query = {"datastore": datastore} | ({"run": run} if run else {})
         return [entry["row"] for entry in self._ask("GET", "rows", query=query)]
 

@@ -1,18 +1,18 @@
-"""What only this server has: under ``/_local/``, for tests and demos, with JSON in and out.
+"""What only this server has: under `/_local/`, for tests and demos, with JSON in and out.
 
-====================  ======  ===========================================================================================
-``/_local/runs``      GET     every run, the oldest first: id, pipeline, status, reason, objects, messages
-``/_local/pace``      GET     how runs go on
-``/_local/pace``      PATCH   ``secondsPerObject``, ``hold``, ``keepSummaries``; what is left out stays
-``/_local/faults``    GET     the faults that are still to come
-``/_local/faults``    POST    ``operation``; ``error``, ``times``, ``when``, ``delaySeconds``, ``message``
-``/_local/faults``    DELETE  takes them all back
-``/_local/failures``  POST    makes runs fail: ``pipeline``, ``run``, ``afterObjects``, ``reason``, ``times``, all optional
-``/_local/failures``  DELETE  takes back those that have not happened
-``/_local/calls``     GET     every request to an operation so far, the oldest first: operation and the answer's status
-``/_local/calls``     DELETE  forgets them
-``/_local/rows``      GET     ``?datastore=<name>[&run=<id or live>]``: the data store's rows, each with its run
-====================  ======  ===========================================================================================
+==================  ======  ===========================================================================================
+`/_local/runs`      GET     every run, the oldest first: id, pipeline, status, reason, objects, messages
+`/_local/pace`      GET     how runs go on
+`/_local/pace`      PATCH   `secondsPerObject`, `hold`, `keepSummaries`; what is left out stays
+`/_local/faults`    GET     the faults that are still to come
+`/_local/faults`    POST    `operation`; `error`, `times`, `when`, `delaySeconds`, `message`
+`/_local/faults`    DELETE  takes them all back
+`/_local/failures`  POST    makes runs fail: `pipeline`, `run`, `afterObjects`, `reason`, `times`, all optional
+`/_local/failures`  DELETE  takes back those that have not happened
+`/_local/calls`     GET     every request to an operation so far, the oldest first: operation and the answer's status
+`/_local/calls`     DELETE  forgets them
+`/_local/rows`      GET     `?datastore=<name>[&run=<id or live>]`: the data store's rows, each with its run
+==================  ======  ===========================================================================================
 """
 
 from collections import deque
@@ -51,7 +51,7 @@ class Call:
 
 
 class Control:
-    """Answers what comes in under ``/_local/``.
+    """Answers what comes in under `/_local/`.
 
     Args:
         model: The service model, to know what can be ordered.
@@ -86,7 +86,7 @@ class Control:
         """The JSON that answers a request.
 
         Raises:
-            ServiceError: If there is no such thing, or it is not to be had in this way.
+            ServiceError: There is no such thing, or it is not to be had in this way.
         """
         route = self._routes.get((method, path.removeprefix(PREFIX)))
         if route is None:
@@ -151,7 +151,7 @@ class Control:
 
     def _rows(self, _: Body, query: Mapping[str, str]) -> Any:
         datastore = self._service.datastores.get(query.get("datastore", ""))
-        return [{"run": run, "row": row} for run, row in datastore.files.rows(query.get("run"))]
+        return [{"run": run, "row": row} for run, row in datastore.content.rows(query.get("run"))]
 
 
 def _given(body: Body, **kinds: tuple[type, ...]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What a data store holds: JSON lines in gzipped objects, a folder for each day.
 
-``[prefix/]datastore/<data store>/__dt=YYYY-MM-DD 00:00:00/<startms>_<endms>_<account>_<data store>_<run>_<n>.json.gz``
+`[prefix/]datastore/<data store>/__dt=YYYY-MM-DD 00:00:00/<startms>_<endms>_<account>_<data store>_<run>_<n>.json.gz`
 
 Day and window are those in which the raw messages were ingested, so what a run writes lies beside what was there before.
-``<run>`` is the id of the reprocessing run, or ``live-<number>`` for messages on their way in. Nothing is ever replaced: a
+`<run>` is the id of the reprocessing run, or `live-<number>` for messages on their way in. Nothing is ever replaced: a
 repeated run appends its rows once more, as it did in the service, and a reader tells the runs apart by the name.
 """
 
@@ -24,7 +24,7 @@ class StoredObject:
 
     Args:
         key: Its full key.
-        run: The run that wrote it: an id, or ``live``.
+        run: The run that wrote it: an id, or `live`.
     """
 
     key: str
@@ -54,12 +54,17 @@ class DataStoreFiles:
         datastore: The data store's name.
         account: The account's number.
         location: Where the objects are.
+
+    Raises:
+        StorageError: The location cannot be listed.
     """
 
     def __init__(self, datastore: str, account: str, location: Location) -> None:
         self._location = location
         self._folder = f"{location.prefix}datastore/{datastore}/"
         self._tail = f"{account}_{datastore}"
+        # Whether there is such a bucket shows when it is listed: at once, not with the first message.
+        self.size()
 
     def write(self, messages: Sequence[Message], *, source: ArchiveObject, run: str) -> None:
         """Writes what became of one archive object into one new object."""

@@ -5,9 +5,9 @@ class ServiceError(Exception):
     """An error as the service's clients know it.
 
     Args:
-        code: The name of a modelled exception, such as ``InvalidRequestException``.
+        code: The name of a modelled exception, such as `InvalidRequestException`.
         message: What is wrong and the way out, for the person who sent the request.
-        details: Further members of the exception's shape, such as ``resourceId``.
+        details: Further members of the exception's shape, such as `resourceId`.
     """
 
     def __init__(self, code: str, message: str, **details: str) -> None:

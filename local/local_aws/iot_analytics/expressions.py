@@ -1,7 +1,7 @@
-"""Expressions of the filter and math activities: read by sqlglot, worked out by SQLite, never by ``eval``.
+"""Expressions of the filter and math activities: read by sqlglot, worked out by SQLite, never by `eval`.
 
-What may stand in one: attributes (``temp``, ``device.temp``, ``"any name"``), numbers, strings, ``+ - * / %``,
-comparisons, ``AND OR NOT``, ``IS NULL``, ``BETWEEN``, ``IN (...)`` and the functions of the service's math activity.
+What may stand in one: attributes (`temp`, `device.temp`, `"any name"`), numbers, strings, `+ - * / %`,
+comparisons, `AND OR NOT`, `IS NULL`, `BETWEEN`, `IN (...)` and the functions of the service's math activity.
 
 Rules, where the service's documentation leaves them open:
 
@@ -134,7 +134,7 @@ class _Query:
         wanted_value = translated.sql(dialect="sqlite")
         return cls(
             # The user's text is in it only as sqlglot's rendering of the nodes that the translation lets pass.
-            sql=f"SELECT {wanted_value} FROM (SELECT key{wide} FROM json_each(?)) ORDER BY key",  # noqa: S608  see above
+            sql=f"SELECT {wanted_value} FROM (SELECT key{wide} FROM json_each(?)) ORDER BY key",  # noqa: S608  # see above
             columns=tuple((Attribute(column.name), column.reading) for column in translation.columns),
         )
 

@@ -16,9 +16,9 @@ class Fault:
 
     Args:
         operation: The operation.
-        error: The exception that is answered, ``ConnectionDropped``, or None for no more than the delay.
+        error: The exception that is answered, `ConnectionDropped`, or None for no more than the delay.
         times: How many requests it befalls.
-        when: ``before`` the operation does anything, or ``after`` it has taken effect.
+        when: `before` the operation does anything, or `after` it has taken effect.
         delay_seconds: How long the answer is held back.
         message: What the error says.
     """

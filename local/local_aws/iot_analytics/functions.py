@@ -26,7 +26,7 @@ class Functions(Protocol):
         """The messages that the function makes of the given ones.
 
         Raises:
-            FunctionFailed: If it fails, or does not return a list of objects.
+            FunctionFailed: It fails, or does not return a list of objects.
         """
 
 
@@ -76,7 +76,7 @@ def returned(name: str, payload: bytes) -> list[Message]:
     """The messages in what a function returned.
 
     Raises:
-        FunctionFailed: If it is not a list of objects.
+        FunctionFailed: It is not a list of objects.
     """
     try:
         messages = json.loads(payload, parse_constant=_refuse_constant)

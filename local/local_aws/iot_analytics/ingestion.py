@@ -60,7 +60,7 @@ class Ingestion:
 
     def _ingest(self, channel: Channel, messages: list[Message], at: datetime) -> None:
         try:
-            source = channel.archive.append(messages, at)
+            source = channel.content.append(messages, at)
         except StorageError as error:
             raise ServiceError(
                 "InternalFailureException", f"the messages cannot be archived: {error}"
@@ -79,7 +79,7 @@ class Ingestion:
             return
         try:
             datastore = self._service.datastores.get(pipeline.steps.datastore)
-            datastore.files.write(batch.messages, source=source, run=live_run(pipeline.name))
+            datastore.content.write(batch.messages, source=source, run=live_run(pipeline.name))
             self._service.datastores.change(
                 datastore.name, lambda datastore: replace(datastore, last_arrival=source.window.start)
             )

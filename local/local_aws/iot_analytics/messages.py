@@ -31,7 +31,7 @@ def message_of(payload: bytes) -> Message:
     The service also took binary payloads and left decoding them to a lambda activity; here a payload is a JSON object.
 
     Raises:
-        UnusablePayload: If it is too long, no JSON object, or has field names that the service refused.
+        UnusablePayload: It is too long, no JSON object, or has field names that the service refused.
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise UnusablePayload(f"a payload must be at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}")
@@ -57,7 +57,7 @@ def unpacked(body: bytes) -> list[Message]:
     """The messages of an object.
 
     Raises:
-        ValueError: If it is not gzip, or a line of it is not a JSON object.
+        ValueError: It is not gzip, or a line of it is not a JSON object.
     """
     try:
         lines = gzip.decompress(body).decode().split("\n")

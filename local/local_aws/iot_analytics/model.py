@@ -1,6 +1,6 @@
 """The official service model: what a request may look like, and what an answer must.
 
-Routes, shapes, bounds and error shapes are read from the ``service-2.json`` of botocore 1.42.50, the last release
+Routes, shapes, bounds and error shapes are read from the `service-2.json` of botocore 1.42.50, the last release
 that has it. Nothing here knows what an operation does.
 """
 
@@ -20,7 +20,7 @@ from local_aws.iot_analytics.errors import invalid_request
 
 CHECKOUT = Path(__file__).parents[3]
 DEFAULT_MODEL = CHECKOUT / ".local" / "botocore-1.42.50"
-"""Where ``make setup`` puts botocore 1.42.50: the target folder of a ``pip install --target``."""
+"""Where `make setup` puts botocore 1.42.50: the target folder of a `pip install --target`."""
 
 _WITHIN_TARGET = Path("botocore/data/iotanalytics/2017-11-27/service-2.json.gz")
 
@@ -69,7 +69,7 @@ class ServiceModel:
     """Reads requests and writes answers by the official model's shapes.
 
     Args:
-        description: The parsed ``service-2.json``.
+        description: The parsed `service-2.json`.
     """
 
     def __init__(self, description: Mapping[str, Any]) -> None:
@@ -94,10 +94,10 @@ class ServiceModel:
 
     @classmethod
     def load(cls, path: Path = DEFAULT_MODEL) -> "ServiceModel":
-        """The model from a file ``service-2.json.gz``, or from a folder into which pip put botocore 1.42.50.
+        """The model from a file `service-2.json.gz`, or from a folder into which pip put botocore 1.42.50.
 
         Raises:
-            ModelMissing: If there is none.
+            ModelMissing: There is none.
         """
         file = path / _WITHIN_TARGET if path.is_dir() else path
         if not file.is_file():
@@ -132,7 +132,7 @@ class ServiceModel:
         """The answer's JSON.
 
         Raises:
-            ImproperAnswer: If it does not fit the operation's output shape.
+            ImproperAnswer: It does not fit the operation's output shape.
         """
         walk = _Walk(self._shapes, self._patterns, incoming=False)
         rendered = walk.structure(self._shapes[operation.output] if operation.output else {}, members, "")

@@ -1,17 +1,18 @@
 """Operations on pipelines, and their reprocessing."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import Any
 
-from local_aws.iot_analytics.activities import Steps, steps_of
+from local_aws.iot_analytics.activities import steps_of
 from local_aws.iot_analytics.archive import Keys, Selection, TimeRange
 from local_aws.iot_analytics.errors import ServiceError, invalid_request
+from local_aws.iot_analytics.resource_operations import ResourceOperations
 from local_aws.iot_analytics.resources import Channel, Pipeline
 from local_aws.iot_analytics.runs import Work
-from local_aws.iot_analytics.service import PAGE, Members, Operation, Service, present
+from local_aws.iot_analytics.service import Members, Operation, Service
 
 
-class Pipelines:
+class Pipelines(ResourceOperations[Pipeline]):
     """Pipelines.
 
     Args:
@@ -19,83 +20,22 @@ class Pipelines:
     """
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        super().__init__(service, service.pipelines)
 
     @property
     def operations(self) -> Mapping[str, Operation]:
         """The operations by the names that the API gives them."""
         return {
-            "CreatePipeline": self.create,
-            "DescribePipeline": self.describe,
-            "UpdatePipeline": self.update,
-            "DeletePipeline": self.delete,
-            "ListPipelines": self.page,
+            **super().operations,
             "StartPipelineReprocessing": self.start_reprocessing,
             "CancelPipelineReprocessing": self.cancel_reprocessing,
         }
 
-    def create(self, request: Members) -> Members:
-        """Creates a pipeline, if its activities can work."""
-        name = request["pipelineName"]
-        self._service.pipelines.need_free(name)
-        now = self._service.now()
-        pipeline = Pipeline(
-            name=name,
-            arn=self._service.place.arn("pipeline", name),
-            activities=tuple(request["pipelineActivities"]),
-            steps=self._steps(request),
-            created=now,
-            updated=now,
-        )
-        self._service.pipelines.add(pipeline)
-        self._service.tag(pipeline.arn, request)
-        return {"pipelineName": name, "pipelineArn": pipeline.arn}
-
-    def describe(self, request: Members) -> Members:
-        """Describes a pipeline and its runs."""
-        pipeline = self._service.pipelines.get(request["pipelineName"])
-        return {
-            "pipeline": {
-                "name": pipeline.name,
-                "arn": pipeline.arn,
-                "activities": pipeline.activities,
-                "reprocessingSummaries": self._summaries(pipeline.name),
-                "creationTime": pipeline.created,
-                "lastUpdateTime": pipeline.updated,
-            }
-        }
-
-    def update(self, request: Members) -> Members:
-        """Gives a pipeline other activities. Runs that go on keep those that they were started with."""
-        pipeline = self._service.pipelines.get(request["pipelineName"])
-        activities, steps = tuple(request["pipelineActivities"]), self._steps(request)
-        updated = self._service.now()
-        self._service.pipelines.change(
-            pipeline.name,
-            lambda pipeline: replace(pipeline, activities=activities, steps=steps, updated=updated),
-        )
-        return {}
-
     def delete(self, request: Members) -> Members:
         """Deletes a pipeline and stops its runs."""
-        pipeline = self._service.pipelines.remove(request["pipelineName"])
-        self._service.tags.forget(pipeline.arn)
-        self._service.runs.forget(pipeline.name)
-        return {}
-
-    def page(self, request: Members) -> Members:
-        """Lists pipelines."""
-        page, token = self._service.pipelines.page(request.get("maxResults", PAGE), request.get("nextToken"))
-        summaries = [
-            {
-                "pipelineName": pipeline.name,
-                "reprocessingSummaries": self._summaries(pipeline.name),
-                "creationTime": pipeline.created,
-                "lastUpdateTime": pipeline.updated,
-            }
-            for pipeline in page
-        ]
-        return present(pipelineSummaries=summaries, nextToken=token)
+        answer = super().delete(request)
+        self._service.runs.forget(request["pipelineName"])
+        return answer
 
     def start_reprocessing(self, request: Members) -> Members:
         """Starts a run. The same request twice is two runs: there is no client token."""
@@ -104,9 +44,9 @@ class Pipelines:
         datastore = self._service.datastores.get(pipeline.steps.datastore)
         work = Work(
             steps=pipeline.steps,
-            archive=channel.archive,
+            archive=channel.content,
             selection=_selection(request, channel),
-            files=datastore.files,
+            files=datastore.content,
         )
         return {"reprocessingId": self._service.runs.start(pipeline.name, work).id}
 
@@ -116,20 +56,30 @@ class Pipelines:
         self._service.runs.cancel(pipeline.name, request["reprocessingId"])
         return {}
 
-    def _steps(self, request: Members) -> Steps:
-        steps = steps_of(request["pipelineActivities"], self._service.functions)
+    def _made(self, request: Members, name: str, **common: Any) -> Pipeline:
+        return Pipeline(name=name, **common, **self._definition(request))
+
+    def _changes(self, request: Members, _found: Pipeline) -> Mapping[str, Any]:
+        # Runs that go on keep the steps that they were started with.
+        return self._definition(request)
+
+    def _definition(self, request: Members) -> Mapping[str, Any]:
+        activities = tuple(request["pipelineActivities"])
+        steps = steps_of(activities, self._service.functions)
         try:
             self._service.channels.get(steps.channel)
             self._service.datastores.get(steps.datastore)
         except ServiceError as error:
             raise invalid_request(f"'pipelineActivities' cannot be used: {error.message}") from error
-        return steps
+        return {"activities": activities, "steps": steps}
 
-    def _summaries(self, pipeline: str) -> list[Members]:
-        return [
-            {"id": run.id, "status": run.status, "creationTime": run.created}
-            for run in self._service.runs.summarised(pipeline)
-        ]
+    def _description(self, found: Pipeline) -> Members:
+        return {"activities": found.activities, **self._summary(found)}
+
+    def _summary(self, found: Pipeline) -> Members:
+        runs = self._service.runs.summarised(found.name)
+        summaries = [{"id": run.id, "status": run.status, "creationTime": run.created} for run in runs]
+        return {"reprocessingSummaries": summaries}
 
 
 def _selection(request: Members, channel: Channel) -> Selection:
@@ -154,7 +104,7 @@ def _selection(request: Members, channel: Channel) -> Selection:
             "use 'startTime' and 'endTime'"
         )
     for key in keys:
-        if channel.archive.named(key) is None:
+        if channel.content.named(key) is None:
             raise invalid_request(
                 f"'channelMessages.s3Paths' must be full keys of objects of channel '{channel.name}', with its key prefix "
                 f"and without the bucket, got '{key}'"

@@ -16,72 +16,63 @@ from local_aws.iot_analytics.errors import ServiceError, invalid_request, not_fo
 MAX_TAGS = 50
 
 
-class Named(Protocol):
-    """What a table can hold."""
+class _Content(Protocol):
+    """What a store keeps."""
 
-    @property
-    def name(self) -> str:
-        """The name, unique among its kind."""
-
-    @property
-    def arn(self) -> str:
-        """The ARN."""
+    def size(self) -> int:
+        """The bytes of all its objects."""
 
 
-@dataclass(frozen=True)
-class Channel:
-    """A channel; ``storage`` and ``retention`` are as the API spells them."""
+C = TypeVar("C", bound=_Content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """What every kind of resource has; the name is unique among its kind."""
 
     name: str
     arn: str
-    storage: Mapping[str, Any]
-    retention: Mapping[str, Any] | None
-    archive: ChannelArchive
     created: datetime
     updated: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store(Resource, Generic[C]):
+    """A channel or a data store; `storage` and `retention` are as the API spells them."""
+
+    storage: Mapping[str, Any]
+    retention: Mapping[str, Any] | None
+    content: C
     last_arrival: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Datastore:
-    """A data store; ``storage`` and ``retention`` are as the API spells them."""
-
-    name: str
-    arn: str
-    storage: Mapping[str, Any]
-    retention: Mapping[str, Any] | None
-    files: DataStoreFiles
-    created: datetime
-    updated: datetime
-    last_arrival: datetime | None = None
+Channel = Store[ChannelArchive]
+Datastore = Store[DataStoreFiles]
 
 
-@dataclass(frozen=True)
-class Pipeline:
-    """A pipeline; ``activities`` are as the API spells them."""
+@dataclass(frozen=True, kw_only=True)
+class Pipeline(Resource):
+    """A pipeline; `activities` are as the API spells them."""
 
-    name: str
-    arn: str
     activities: tuple[Mapping[str, Any], ...]
     steps: Steps
-    created: datetime
-    updated: datetime
 
 
-R = TypeVar("R", bound=Named)
+R = TypeVar("R", bound=Resource)
 
 
 class Table(Generic[R]):
     """The resources of one kind. Every method may be called from several threads.
 
     Args:
-        kind: What to call one of them in a message.
+        kind: What the API calls one of them: `channel`, `datastore` or `pipeline`.
     """
 
     def __init__(self, kind: str) -> None:
-        self._kind = kind
+        self.kind = kind
         self._rows: dict[str, R] = {}
-        self._lock = threading.Lock()
+        # Re-entrant, for methods that call each other.
+        self._lock = threading.RLock()
 
     def add(self, row: R) -> None:
         """Adds a new one.
@@ -90,7 +81,7 @@ class Table(Generic[R]):
             ServiceError: ResourceAlreadyExistsException if the name is taken.
         """
         with self._lock:
-            self._need_free(row.name)
+            self.need_free(row.name)
             self._rows[row.name] = row
 
     def need_free(self, name: str) -> None:
@@ -100,7 +91,13 @@ class Table(Generic[R]):
             ServiceError: ResourceAlreadyExistsException if somebody has.
         """
         with self._lock:
-            self._need_free(name)
+            if name in self._rows:
+                raise ServiceError(
+                    "ResourceAlreadyExistsException",
+                    f"{self.kind} '{name}' already exists",
+                    resourceId=name,
+                    resourceArn=self._rows[name].arn,
+                )
 
     def get(self, name: str) -> R:
         """The one of that name.
@@ -110,7 +107,7 @@ class Table(Generic[R]):
         """
         with self._lock:
             if name not in self._rows:
-                raise not_found(self._kind, name)
+                raise not_found(self.kind, name)
             return self._rows[name]
 
     def change(self, name: str, change: Callable[[R], R]) -> None:
@@ -126,9 +123,9 @@ class Table(Generic[R]):
             ServiceError: ResourceNotFoundException if there is none.
         """
         with self._lock:
-            if name not in self._rows:
-                raise not_found(self._kind, name)
-            return self._rows.pop(name)
+            removed = self.get(name)
+            del self._rows[name]
+            return removed
 
     def all(self) -> list[R]:
         """All of them, by name."""
@@ -136,7 +133,7 @@ class Table(Generic[R]):
             return [self._rows[name] for name in sorted(self._rows)]
 
     def page(self, limit: int, token: str | None) -> tuple[list[R], str | None]:
-        """At most ``limit`` of them after those of earlier pages, and the token of the next page if there is one.
+        """At most `limit` of them after those of earlier pages, and the token of the next page if there is one.
 
         Raises:
             ServiceError: InvalidRequestException if the token is none of ours.
@@ -145,15 +142,6 @@ class Table(Generic[R]):
         rows = [row for row in self.all() if row.name > after]
         page = rows[:limit]
         return page, _token(page[-1].name) if len(rows) > limit else None
-
-    def _need_free(self, name: str) -> None:
-        if name in self._rows:
-            raise ServiceError(
-                "ResourceAlreadyExistsException",
-                f"{self._kind} '{name}' already exists",
-                resourceId=name,
-                resourceArn=self._rows[name].arn,
-            )
 
 
 class Tags:

@@ -240,7 +240,7 @@ class Runs:
             status = CANCELLED
         except (_Failed, StorageError) as error:
             status, reason = FAILED, str(error)
-        except Exception as error:  # noqa: BLE001  a run that died must not be reported as running for ever
+        except Exception as error:  # noqa: BLE001  # a run that died must not be reported as running for ever
             _log.exception("run %s of pipeline %s broke", run.id, run.pipeline)
             status, reason = FAILED, f"{type(error).__name__}: {error}"
         with self._changed:

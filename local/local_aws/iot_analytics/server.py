@@ -15,9 +15,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from local_aws.iot_analytics.channels import Channels
 from local_aws.iot_analytics.control import COMMON_ERRORS, PREFIX, Call, Control
-from local_aws.iot_analytics.datastores import Datastores
 from local_aws.iot_analytics.errors import ServiceError, invalid_request
 from local_aws.iot_analytics.faults import CONNECTION_DROPPED, Fault, Faults
 from local_aws.iot_analytics.functions import Functions
@@ -27,6 +25,7 @@ from local_aws.iot_analytics.pipelines import Pipelines
 from local_aws.iot_analytics.runs import Runs
 from local_aws.iot_analytics.service import Members, Place, Service
 from local_aws.iot_analytics.storage import MemoryStore, ObjectStore
+from local_aws.iot_analytics.stores import Channels, Datastores
 from local_aws.iot_analytics.tagging import Tagging
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ class Application:
             raise
         except ServiceError as error:
             response = self._service_error(operation, error)
-        except Exception:  # noqa: BLE001  what broke here is told as the service would tell it, and logged
+        except Exception:  # noqa: BLE001  # what broke here is told as the service would tell it, and logged
             _log.exception("%s broke", operation.name)
             response = _error(
                 500, "InternalFailureException", "internal failure; the server's log tells more"
@@ -190,7 +189,7 @@ class Application:
 class _QuietHandler(WSGIRequestHandler):
     """Writes requests to the log instead of the terminal, and nothing at all about connections that ended."""
 
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  the base class names it so
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  # the base class names it so
         _log.debug(f"{type} {message}", *args)
 
     def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
