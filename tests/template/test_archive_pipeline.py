@@ -18,6 +18,8 @@ from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda import Code, Function, Runtime
 from aws_cdk.aws_s3 import Bucket, BucketEncryption, IBucket
 from cdk_nag import AwsSolutionsChecks
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.json import JSONSnapshotExtension
 
 import archive_replay
 from archive_replay.settings import Selection, Settings
@@ -106,6 +108,20 @@ def _name(reference: Mapping[str, Any]) -> list[str]:
 def logical_id(template: Template, resource_type: str, start: str) -> str:
     [found] = [name for name in template.find_resources(resource_type) if name.startswith(start)]
     return found
+
+
+def test_ids_and_properties_stay_as_they_are(template: Template, snapshot: SnapshotAssertion) -> None:
+    """They are a public contract, as in `test_snapshot.py`: what changes here replaces people's resources."""
+    resources = {
+        name: resource
+        for name, resource in sorted(template.to_json()["Resources"].items())
+        if name.startswith("Pipeline")
+    }
+    for resource in resources.values():
+        if resource["Type"] == "AWS::Lambda::Function":
+            resource["Properties"]["Code"]["S3Key"] = "<hash>.zip"  # the code may change
+
+    assert resources == snapshot(extension_class=JSONSnapshotExtension)
 
 
 def test_one_function_does_all_steps(template: Template) -> None:
