@@ -28,8 +28,9 @@ from archive_replay.planning import plan
 from archive_replay.reading import Batch
 from archive_replay.replaying import Worker
 from archive_replay.settings import Run, Selection
-from archive_replay.storage import CHUNK, COMPRESSION_LEVEL, Storage, connect
+from archive_replay.storage import CHUNK, Storage, connect
 from archive_replay.transforms import Outcome, lines_of
+from archive_replay.uploads import COMPRESSION_LEVEL
 
 REPEATS = 3
 TARGET_SHARE = 0.7

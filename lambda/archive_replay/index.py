@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Protocol
 
+from archive_replay.faults import Denied, ReplayStopped
+from archive_replay.functions import Functions
 from archive_replay.planning import Plan, plan
 from archive_replay.publishing import publish
 from archive_replay.replaying import Worker
 from archive_replay.settings import Run, Selection
-from archive_replay.storage import Denied, Functions, ReplayStopped, Storage, connect
+from archive_replay.storage import Storage, connect
 from archive_replay.summarising import close, summarise
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
 
+from archive_replay.faults import ReplayStopped
 from archive_replay.layouts import layout_of
 from archive_replay.settings import Run, Selection, Settings
-from archive_replay.storage import ReplayStopped, Storage, StoredObject
+from archive_replay.storage import Storage, StoredObject
 
 MAX_KEYS = 100
 """Objects in a batch: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from archive_replay.faults import ReplayStopped, Superseded
 from archive_replay.layouts import layout_of
 from archive_replay.settings import Run
-from archive_replay.storage import ReplayStopped, Storage, Superseded
+from archive_replay.storage import Storage
 
 COPIES = 8
 """Results copied at the same time: S3 does the work, and what takes time is to ask it."""

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from itertools import chain, count, islice
 from typing import Any, NoReturn, Protocol
 
-from archive_replay.storage import CHUNK, ObjectFailure
+from archive_replay.faults import ObjectFailure
 
 MAX_MESSAGE = 4 << 20
 """Bytes in one message, and in one batch: Lambda takes 6 MiB in all, and results may be larger than messages."""
 
+_UNZIPPED = 1 << 20
+"""Bytes that are unzipped at once: a small chunk may hold a thousand times its size."""
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = " \t\r\n"
@@ -122,12 +124,11 @@ def gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
                     break
                 member = zlib.decompressobj(31)
             try:
-                # In pieces: a small chunk may unzip to a thousand times its size.
-                yield member.decompress(data, CHUNK)
+                yield member.decompress(data, _UNZIPPED)
             except zlib.error as error:
                 raise ObjectFailure(f"is not valid gzip: {error}") from error
             data = member.unused_data if member.eof else member.unconsumed_tail
-    while not member.eof and (rest := member.decompress(b"", CHUNK)):
+    while not member.eof and (rest := member.decompress(b"", _UNZIPPED)):
         yield rest
     if not member.eof:
         raise ObjectFailure("is not valid gzip: it ends early")

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from archive_replay.faults import ObjectFailure, ReplayStopped, Superseded
 from archive_replay.layouts import layout_of
 from archive_replay.reading import JsonLines, Reader, gunzipped
 from archive_replay.settings import Contract, Run
-from archive_replay.storage import ObjectFailure, ReplayStopped, Storage, Superseded, Upload
+from archive_replay.storage import Storage
 from archive_replay.transforms import (
     MAX_SEARCH,
     FirehoseTransformation,
@@ -28,6 +29,8 @@ from archive_replay.transforms import (
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from archive_replay.uploads import Upload
 
 MARGIN_SECONDS = 30.0
 """Time kept for writing down what was done, before Lambda ends the function."""

@@ -11,9 +11,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from archive_replay.faults import ReplayStopped
 from archive_replay.replaying import Tally
 from archive_replay.settings import Run
-from archive_replay.storage import ReplayStopped, Storage
+from archive_replay.storage import Storage
 
 READERS = 16
 """Results read at the same time."""

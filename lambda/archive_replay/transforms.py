@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from archive_replay.faults import FunctionFailed
 from archive_replay.reading import Batch, parse
-from archive_replay.storage import FunctionFailed
 
 MAX_SEARCH = 64
 """Calls spent on finding the messages of one batch on which the function fails, before its rest counts as failed."""

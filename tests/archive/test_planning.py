@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from archive_replay import planning
-from archive_replay.storage import StoredObject, Throttled
+from archive_replay.faults import Throttled
+from archive_replay.storage import StoredObject
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from archive_replay.storage import Superseded, Throttled
+from archive_replay.faults import Superseded, Throttled
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 RESULT = "result-bucket"
@@ -266,7 +266,7 @@ def test_the_late_workers_of_an_older_run_note_no_errors_of_what_a_newer_one_pub
 def test_a_copy_that_cannot_be_made_at_once_is_made_in_parts(
     pipeline: Any, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    monkeypatch.setattr("archive_replay.storage.COPY_PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.uploads.COPY_PART", 5 << 20)
     body = bytes(range(256)) * (12 << 12)
     with pipeline.storage.upload(RESULT, "staged", started="2026-01-02") as upload:
         upload.write(body)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archive_replay.faults import ObjectFailure
 from archive_replay.reading import MAX_MESSAGE, Batch, JsonLines, gunzipped, parse
-from archive_replay.storage import ObjectFailure
 
 ZIPPED = gzip.compress(b"abc" * 9, mtime=0)
 

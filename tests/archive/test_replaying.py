@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from archive_replay.storage import ReplayStopped, Throttled
+from archive_replay.faults import ReplayStopped, Throttled
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 RESULT = "result-bucket"
@@ -480,8 +480,8 @@ def test_an_object_of_which_every_message_fails_has_failed_and_keeps_its_result(
 
 
 def test_a_large_object_becomes_a_multipart_upload(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
-    monkeypatch.setattr("archive_replay.storage.COMPRESSION_LEVEL", 0)
+    monkeypatch.setattr("archive_replay.uploads.PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.uploads.COMPRESSION_LEVEL", 0)
     pipeline.settings["Function"]["BatchSize"] = 10_000
     fill(pipeline, [{"n": n, "text": "x" * 1000} for n in range(12_000)])
 
@@ -493,8 +493,8 @@ def test_a_large_object_becomes_a_multipart_upload(pipeline: Any, monkeypatch: p
 
 
 def test_a_failing_object_leaves_no_upload_behind(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
-    monkeypatch.setattr("archive_replay.storage.COMPRESSION_LEVEL", 0)
+    monkeypatch.setattr("archive_replay.uploads.PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.uploads.COMPRESSION_LEVEL", 0)
     tolerating(pipeline, 100)
     pipeline.settings["Function"]["BatchSize"] = 1_000
     body = b"".join(json.dumps({"n": n, "text": "x" * 1000}).encode() + b"\n" for n in range(12_000))

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from archive_replay.storage import Functions, ObjectFailure, ReplayStopped, Superseded, Throttled, connect
+from archive_replay.faults import ObjectFailure, ReplayStopped, Superseded, Throttled
+from archive_replay.functions import Functions
+from archive_replay.storage import connect
 
 
 def store(pipeline: Any, body: bytes) -> None:
@@ -123,7 +125,7 @@ def test_a_write_that_always_meets_another_is_repeated_later(pipeline: Any) -> N
 
 
 def test_parts_are_not_completed_after_a_conflict(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.uploads.PART", 5 << 20)
     pipeline.s3.fail("CompleteMultipartUpload", "ConditionalRequestConflict", 409)
 
     def write() -> None:
@@ -144,7 +146,7 @@ def test_parts_are_not_completed_after_a_conflict(pipeline: Any, monkeypatch: py
 def test_a_part_that_cannot_be_written_leaves_no_upload_behind(
     pipeline: Any, monkeypatch: pytest.MonkeyPatch, operation: str, code: str, status: int, expected: Any
 ) -> None:
-    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.uploads.PART", 5 << 20)
     pipeline.s3.fail(operation, code, status)
 
     def write() -> None:
@@ -159,7 +161,7 @@ def test_a_part_that_cannot_be_written_leaves_no_upload_behind(
 def test_the_first_error_is_told_when_cleaning_up_fails_too(
     pipeline: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archive_replay.storage.PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.uploads.PART", 5 << 20)
     pipeline.s3.fail("UploadPart", "AccessDenied", 403)
     pipeline.s3.fail("AbortMultipartUpload", "InternalError", 500)
 

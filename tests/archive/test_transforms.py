@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archive_replay.faults import FunctionFailed
 from archive_replay.reading import Batch
-from archive_replay.storage import FunctionFailed
 from archive_replay.transforms import (
     MAX_SEARCH,
     FirehoseTransformation,

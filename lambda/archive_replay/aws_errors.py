@@ -1,0 +1,44 @@
+"""What an error of AWS means for a run: what to say, and whether another try is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from archive_replay.faults import Denied, ReplayStopped, Throttled
+
+ABSENT = {"404", "NoSuchKey", "NotFound"}
+DENIED = {"403", "AccessDenied", "AccessDeniedException", "Forbidden", "AllAccessDisabled"}
+CONFLICT = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
+
+
+@contextmanager
+def explained(action: str) -> Iterator[None]:
+    """Says what failed, and whether it is worth another try; any other object would fare the same."""
+    try:
+        yield
+    except ClientError as error:
+        kind = Throttled if is_passing(error) else Denied if code_of(error) in DENIED else ReplayStopped
+        raise kind(f"cannot {action}: {described(error)}") from error
+    except BotoCoreError as error:
+        raise Throttled(f"cannot {action}: {described(error)}") from error
+
+
+def is_passing(error: ClientError) -> bool:
+    """Whether the same call may go well later."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or status == 429 or code_of(error) in {"SlowDown", "RequestTimeout"}
+
+
+def code_of(error: ClientError) -> str:
+    """AWS's name for the error."""
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def described(error: Exception) -> str:
+    """What happened, in one line."""
+    if isinstance(error, ClientError):
+        return f"{code_of(error)}: {error.response.get('Error', {}).get('Message', '')}"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,74 @@
+"""The user's function, called synchronously."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from archive_replay.aws_errors import code_of, described, is_passing
+from archive_replay.faults import FunctionFailed, ReplayStopped, Throttled
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.client import LambdaClient
+
+_BUSY = {
+    "TooManyRequestsException",
+    "ThrottlingException",
+    "ResourceNotReadyException",
+    "ResourceConflictException",
+    "SnapStartNotReadyException",
+}
+_TOO_LARGE = {
+    "RequestTooLargeException",
+    "RequestEntityTooLargeException",
+    "InvalidRequestContentException",
+    "413",
+}
+
+
+@dataclass
+class Functions:
+    """The user's function, called synchronously.
+
+    Args:
+        client: A boto3 client.
+        arn: The function, with its alias or version if it has one.
+    """
+
+    client: LambdaClient
+    arn: str
+
+    def invoke(self, payload: bytes) -> bytes:
+        """What the function gives for the payload.
+
+        Raises:
+            FunctionFailed: It raised, timed out, or gave or was given too much.
+            Throttled: It did not run, and may later.
+            ReplayStopped: It can never run.
+        """
+        try:
+            response = self.client.invoke(FunctionName=self.arn, Payload=payload)
+            body = response["Payload"].read()
+        except ClientError as error:
+            if code_of(error) in _TOO_LARGE:
+                raise FunctionFailed(described(error)) from error
+            if code_of(error) in _BUSY or is_passing(error):
+                raise Throttled(f"cannot invoke {self.arn}: {described(error)}") from error
+            raise ReplayStopped(f"cannot invoke {self.arn}: {described(error)}") from error
+        except (BotoCoreError, OSError) as error:
+            raise Throttled(f"cannot invoke {self.arn}: {described(error)}") from error
+        if response.get("FunctionError"):
+            raise FunctionFailed(_error_of(body))
+        return body
+
+
+def _error_of(body: bytes) -> str:
+    """What Lambda's error payload says, in one line."""
+    try:
+        values = json.loads(body)
+        return f"{values.get('errorType') or 'Error'}: {values.get('errorMessage')}"
+    except (ValueError, AttributeError):
+        return body[:1000].decode(errors="replace")
