@@ -1,6 +1,6 @@
 """How long a replay takes and what it costs, from 10 objects to 100,000: by calculation, and on the embedded engine.
 
-The calculation cuts batches with the planner itself; all it assumes stands at the top, so that you can put in your
+The calculation cuts work items with the planner itself; all it assumes stands at the top, so that you can put in your
 own numbers. `python benchmarks/replay_scale.py --embedded` deploys a pipeline on this machine and measures it too.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archive_replay.planning import batches
+from archive_replay.planning import work_items
 from archive_replay.storage import StoredObject
 
 
@@ -61,7 +61,7 @@ class Estimate:
     """What the calculation gives for a number of objects."""
 
     objects: int
-    batches: int
+    work_items: int
     seconds: float
     dollars: float
     messages: int
@@ -74,14 +74,14 @@ class Estimate:
 def estimate(objects: int, given: Assumptions) -> Estimate:
     """Time and price of one run."""
     sizes = (StoredObject(f"{number}", given.bytes_per_object) for number in range(objects))
-    cut = [len(batch.keys) for batch in batches(sizes, workers=given.concurrency)]
+    cut = [len(item.keys) for item in work_items(sizes, workers=given.concurrency)]
     calls_per_object = math.ceil(given.messages_per_object / given.batch_size)
     object_seconds = (
         given.messages_per_object / given.worker_rate
         + calls_per_object * (given.call_seconds + given.call_overhead_seconds)
         + given.object_overhead_seconds
     )
-    # The Map keeps all its slots busy: as they are balanced, batches end in waves.
+    # The Map keeps all its slots busy: as they are balanced, work items end in waves.
     waves = [max(cut[start : start + given.concurrency]) for start in range(0, len(cut), given.concurrency)]
     seconds = (
         given.run_overhead_seconds
@@ -103,13 +103,13 @@ def estimate(objects: int, given: Assumptions) -> Estimate:
 
 def table(concurrencies: Sequence[int]) -> Iterator[str]:
     """The table of docs/scale.md."""
-    yield "| objects | messages | concurrency | batches | time | price | per million messages |"
+    yield "| objects | messages | concurrency | work items | time | price | per million messages |"
     yield "|--:|--:|--:|--:|--:|--:|--:|"
     for objects in (10, 100, 1_000, 10_000, 100_000):
         for concurrency in concurrencies:
             it = estimate(objects, Assumptions(concurrency=concurrency))
             yield (
-                f"| {objects:,} | {it.messages / 1e6:,.1f} M | {concurrency} | {it.batches:,} | {_duration(it.seconds)} "
+                f"| {objects:,} | {it.messages / 1e6:,.1f} M | {concurrency} | {it.work_items:,} | {_duration(it.seconds)} "
                 f"| ${it.dollars:,.3f} | ${it.dollars_per_million:.4f} |"
             )
 

@@ -18,7 +18,7 @@ class Denied(ReplayStopped):
 
 
 class Throttled(Exception):
-    """AWS asks to come back later, after boto3's own retries: the state machine repeats the batch with back-off."""
+    """AWS asks to come back later, after boto3's own retries: the state machine repeats the step with back-off."""
 
 
 class FunctionFailed(Exception):

@@ -13,7 +13,7 @@ from archive_replay.functions import Functions
 from archive_replay.planning import Plan, plan
 from archive_replay.publishing import publish
 from archive_replay.replaying import Worker
-from archive_replay.settings import Run, Selection
+from archive_replay.settings import Run, Selection, WorkItem
 from archive_replay.storage import Storage, connect
 from archive_replay.summarising import close, summarise
 
@@ -59,26 +59,29 @@ def _plan(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
 
 
 def _replay(event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
-    return _worker(run).replay(
-        event["Batch"], remaining=lambda: context.get_remaining_time_in_millis() / 1000
+    left = _worker(run).replay(
+        WorkItem.parse(event["Batch"]), remaining=lambda: context.get_remaining_time_in_millis() / 1000
     )
+    return left.properties()
 
 
 def _give_up(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-    _worker(run).give_up(event["Batch"], reason=_text(event["Error"]))
+    _worker(run).give_up(WorkItem.parse(event["Batch"]), reason=_described(event["Error"]))
     return {}
 
 
 def _summarise(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
     error = event["State"].get("Error")
-    summary, cause = summarise(run, _storage(), now=datetime.now(UTC), error=_text(error) if error else "")
+    summary, cause = summarise(
+        run, _storage(), now=datetime.now(UTC), error=_described(error) if error else ""
+    )
     if cause:
         return _failure("ReplayFailed", cause)
     return {"Run": event["Run"], "ManifestKey": run.manifest_key, "Summary": summary}
 
 
 def _publish(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-    publish(run, event["Batch"], _storage())
+    publish(run, WorkItem.parse(event["Batch"]), _storage())
     return {}
 
 
@@ -86,7 +89,7 @@ def _close(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
     state = event["State"]
     error = state.get("Error")
     summary, cause = close(
-        run, state["Summary"], _storage(), now=datetime.now(UTC), error=_text(error) if error else ""
+        run, state["Summary"], _storage(), now=datetime.now(UTC), error=_described(error) if error else ""
     )
     return _failure("PublishingFailed", cause) if cause else {"Summary": summary}
 
@@ -106,7 +109,7 @@ def _failure(error: str, cause: str) -> dict[str, Any]:
     return {"Failure": {"Error": error, "Cause": cause}}
 
 
-def _text(error: Mapping[str, str]) -> str:
+def _described(error: Mapping[str, str]) -> str:
     return f"{error.get('Error')}: {error.get('Cause')}"
 
 

@@ -1,6 +1,6 @@
-"""The first step: which objects a run replays, as a manifest in which each line is a batch of keys.
+"""The first step: which objects a run replays, as a manifest in which each line is a work item.
 
-The Distributed Map reads the manifest as JSON Lines and gives each line to one worker. Batches are cut here and
+The Distributed Map reads the manifest as JSON Lines and gives each line to one worker. Work items are cut here and
 not by the Map's ItemBatcher, for here the objects' sizes are known.
 """
 
@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
 
 from archive_replay.faults import ReplayStopped
 from archive_replay.layouts import layout_of
-from archive_replay.settings import Run, Selection, Settings
+from archive_replay.settings import Run, Selection, Settings, WorkItem
 from archive_replay.storage import Storage, StoredObject
 
 MAX_KEYS = 100
-"""Objects in a batch: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""
+"""Objects in a work item: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""
 MAX_BYTES = 64 << 20
-"""Bytes as stored with which a batch is full."""
+"""Bytes as stored with which a work item is full."""
 MANY = 10_000
-"""Batches after which there are enough for any concurrency, and the rest becomes as large as can be: the output of a
-Distributed Map has three bytes for each batch here and 262,144 at most."""
+"""Work items after which there are enough for any concurrency, and the rest becomes as large as can be: the output of a
+Distributed Map has three bytes for each work item here and 262,144 at most."""
 LOOK_AHEAD = 10_000
-"""Objects looked at before the first batch is cut, to spread a small selection over all workers."""
+"""Objects looked at before the first work item is cut, to spread a small selection over all workers."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Plan:
     """What a run is going to replay."""
 
     objects: int = 0
-    batches: int = 0
+    work_items: int = 0
     bytes: int = 0
     skipped: int = 0
     """Objects in the partitions concerned whose keys do not follow the layout."""
@@ -41,18 +41,10 @@ class Plan:
     def properties(self) -> dict[str, int]:
         return {
             "Objects": self.objects,
-            "Batches": self.batches,
+            "WorkItems": self.work_items,
             "Bytes": self.bytes,
             "Skipped": self.skipped,
         }
-
-
-@dataclass
-class Batch:
-    """Objects that one worker replays."""
-
-    keys: list[str] = field(default_factory=list)
-    bytes: int = 0
 
 
 def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> Plan:
@@ -71,14 +63,11 @@ def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> 
         ReplayStopped: The archive cannot be listed, or the selection is not of this archive.
     """
     result = Plan()
-    objects = _selected(run.settings, selection, storage, result, now=now)
+    objects = _counted(_selected(run.settings, selection, storage, result, now=now), result)
     with storage.upload(run.settings.destination.bucket, run.manifest_key) as manifest:
-        for batch in batches(objects, workers=run.settings.max_concurrency):
-            line = json.dumps({"Number": result.batches, "Keys": batch.keys}, ensure_ascii=False)
-            manifest.write(line.encode() + b"\n")
-            result.objects += len(batch.keys)
-            result.bytes += batch.bytes
-            result.batches += 1
+        for item in work_items(objects, workers=run.settings.max_concurrency):
+            manifest.write(json.dumps(item.properties(), ensure_ascii=False).encode() + b"\n")
+            result.work_items += 1
     return result
 
 
@@ -113,20 +102,27 @@ def _selected(
                 result.skipped += 1
 
 
-def batches(objects: Iterator[StoredObject], *, workers: int) -> Iterator[Batch]:
-    """The objects in their order, in batches of about as many bytes: so many that no worker stands idle."""
+def _counted(objects: Iterator[StoredObject], result: Plan) -> Iterator[StoredObject]:
+    for each in objects:
+        result.objects += 1
+        result.bytes += each.size
+        yield each
+
+
+def work_items(objects: Iterator[StoredObject], *, workers: int) -> Iterator[WorkItem]:
+    """The objects in their order, in work items of about as many bytes: so many that no worker stands idle."""
     first = list(islice(objects, LOOK_AHEAD))
     most_keys = min(MAX_KEYS, -(-len(first) // workers))
-    most_bytes = min(MAX_BYTES, -(-sum(item.size for item in first) // workers))
-    number, batch = 0, Batch()
-    for item in chain(first, objects):
-        batch.keys.append(item.key)
-        batch.bytes += item.size
-        # Full when it has its share, not before it would have more: else there are more batches than workers.
-        if len(batch.keys) >= most_keys or 0 < most_bytes <= batch.bytes:
-            yield batch
-            number, batch = number + 1, Batch()
+    most_bytes = min(MAX_BYTES, -(-sum(each.size for each in first) // workers))
+    number, keys, total = 0, [], 0
+    for each in chain(first, objects):
+        keys.append(each.key)
+        total += each.size
+        # Full when it has its share, not before it would have more: else there are more work items than workers.
+        if len(keys) >= most_keys or 0 < most_bytes <= total:
+            yield WorkItem(number, keys)
+            number, keys, total = number + 1, [], 0
             if number == MANY:
                 most_keys, most_bytes = MAX_KEYS, MAX_BYTES
-    if batch.keys:
-        yield batch
+    if keys:
+        yield WorkItem(number, keys)

@@ -1,38 +1,37 @@
-"""The fourth step: a batch of staged results, copied to their places when the whole run has gone well.
+"""The fourth step: a work item's staged results, copied to their places when the whole run has gone well.
 
 Until here a run has touched nothing that earlier runs have published: one that fails leaves that as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from archive_replay.faults import ReplayStopped, Superseded
 from archive_replay.layouts import layout_of
-from archive_replay.settings import Run
+from archive_replay.settings import Run, WorkItem
 from archive_replay.storage import Storage
 
 COPIES = 8
 """Results copied at the same time: S3 does the work, and what takes time is to ask it."""
 
 
-def publish(run: Run, batch: Mapping[str, Any], storage: Storage) -> None:
-    """Publishes the results of a batch's objects; what has been published already is passed over.
+def publish(run: Run, item: WorkItem, storage: Storage) -> None:
+    """Publishes the results of a work item's objects; what has been published already is passed over.
 
     Args:
         run: The execution.
-        batch: A line of the manifest.
+        item: Which objects.
         storage: Where the results are, and go.
 
     Raises:
         ReplayStopped: A result is gone, or cannot be written.
-        Throttled: The batch should be repeated later.
+        Throttled: The work item should be repeated later.
     """
     bucket = run.settings.destination.bucket
-    names = [layout_of(run.settings.source).output_name(key) for key in batch["Keys"]]
+    names = [layout_of(run.settings.source).output_name(key) for key in item.keys]
     superseded, stopped = 0, ""
     try:
         with ThreadPoolExecutor(COPIES) as copies:
@@ -43,7 +42,7 @@ def publish(run: Run, batch: Mapping[str, Any], storage: Storage) -> None:
         stopped = str(error)
     note = {"Stopped": stopped, "Superseded": superseded}
     # Under the same name when repeated, so nothing counts twice.
-    storage.write_json(bucket, f"{run.published_prefix}{batch['Number']:06d}.json", note)
+    storage.write_json(bucket, f"{run.published_prefix}{item.number:06d}.json", note)
     if stopped:
         raise ReplayStopped(stopped)
 

@@ -156,12 +156,12 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 def _objects_before_the_end(line: bytes) -> tuple[list[bytes], bytes]:
     """The JSON objects with which a very long line begins, and what follows them: an end not yet read, or a fault."""
-    text = _text(line)
+    text = _decoded(line)
     messages, position = [], 0
     with suppress(_Fault):
         for start, position, _ in _objects(text):  # where the last one ended
-            messages.append(_bytes(text[start:position]))
-    return messages, _bytes(text[position:])
+            messages.append(_encoded(text[start:position]))
+    return messages, _encoded(text[position:])
 
 
 def _fitting(lines: list[bytes]) -> list[bytes]:
@@ -221,13 +221,13 @@ def _one_by_one(
 
 def _split(line: bytes) -> tuple[list[tuple[bytes, dict[str, Any]]], bytes, str]:
     """The JSON objects with which the line begins, what follows them, and why that is no JSON object."""
-    text = _text(line)
+    text = _decoded(line)
     objects: list[tuple[bytes, dict[str, Any]]] = []
     try:
         for start, end, value in _objects(text):
             objects.append((text[start:end].encode(), value))
     except _Fault as fault:
-        return objects, _bytes(text[fault.position :]), str(fault)
+        return objects, _encoded(text[fault.position :]), str(fault)
     return objects, b"", ""
 
 
@@ -254,12 +254,12 @@ def _objects(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
         position = _after_blanks(text, end)
 
 
-def _text(line: bytes) -> str:
+def _decoded(line: bytes) -> str:
     # Bytes that are no UTF-8 survive the way to text and back, so that they can be told of unchanged.
     return line.decode(errors="surrogateescape")
 
 
-def _bytes(text: str) -> bytes:
+def _encoded(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""The second step: a batch of objects, transformed one after the other into one staged result each.
+"""The second step: a work item's objects, transformed one after the other into one staged result each.
 
 Nothing of what earlier runs have published is touched: a result is staged when it is complete or not at all, and
 published when the whole run has gone well. What could not be replayed goes to the errors prefix with the reason.
@@ -6,7 +6,7 @@ published when the whole run has gone well. What could not be replayed goes to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from archive_replay.faults import ObjectFailure, ReplayStopped, Superseded
 from archive_replay.layouts import layout_of
 from archive_replay.reading import JsonLines, Reader, gunzipped
-from archive_replay.settings import Contract, Run
+from archive_replay.settings import Contract, Run, WorkItem
 from archive_replay.storage import Storage
 from archive_replay.transforms import (
     MAX_SEARCH,
@@ -150,7 +150,7 @@ class Errors:
 
 
 class Worker:
-    """Replays batches of objects for one run.
+    """Replays work items of one run.
 
     Args:
         run: The execution.
@@ -167,24 +167,23 @@ class Worker:
         self._layout = layout_of(run.settings.source)
         self._search = MAX_SEARCH
 
-    def replay(self, batch: Mapping[str, Any], *, remaining: Remaining) -> dict[str, Any]:
-        """Replays as many of a batch's objects as there is time for.
+    def replay(self, item: WorkItem, *, remaining: Remaining) -> WorkItem:
+        """Replays as many of a work item's objects as there is time for.
 
         Args:
-            batch: A line of the manifest, or what an earlier call left of it.
+            item: The objects.
             remaining: Tells the time left.
 
         Returns:
-            The batch with the `Keys` that are left for the next call; none when it is done.
+            What is left for the next call: no keys when it is done.
 
         Raises:
             ReplayStopped: Nothing can be replayed, or more has failed than is tolerated.
-            Throttled: The batch should be repeated later.
+            Throttled: The work item should be repeated later.
         """
-        keys: Sequence[str] = batch["Keys"]
         tally, done, stopped = Tally(), 0, ""
         try:
-            for key in keys:
+            for key in item.keys:
                 try:
                     tally.add(self._replay(key, remaining))
                 except OutOfTime:
@@ -196,28 +195,28 @@ class Worker:
                     break
         except ReplayStopped as error:
             stopped = str(error)
-            tally.add(Tally.of_failed(keys[done], stopped))
-        self._note(batch, tally, stopped)
-        return {"Number": batch["Number"], "Keys": keys[done:], "Part": batch.get("Part", 0) + 1}
+            tally.add(Tally.of_failed(item.keys[done], stopped))
+        self._note(item, tally, stopped)
+        return item.after(done)
 
-    def give_up(self, batch: Mapping[str, Any], *, reason: str) -> None:
-        """Counts all of a batch's objects as failed: their worker came to an end that it could not handle itself.
+    def give_up(self, item: WorkItem, *, reason: str) -> None:
+        """Counts all of a work item's objects as failed: their worker came to an end that it could not handle itself.
 
         Args:
-            batch: What was left of the batch.
+            item: What was left of it.
             reason: What the state machine saw.
 
         Raises:
             ReplayStopped: More has failed than is tolerated.
         """
         tally = Tally()
-        for key in batch["Keys"]:
+        for key in item.keys:
             tally.add(self._give_up(key, f"its worker failed: {reason}"))
-        self._note(batch, tally, stopped="")
+        self._note(item, tally, stopped="")
 
-    def _note(self, batch: Mapping[str, Any], tally: Tally, stopped: str) -> None:
+    def _note(self, item: WorkItem, tally: Tally, stopped: str) -> None:
         """Writes down what happened, for the summary; under the same name when repeated, so nothing counts twice."""
-        key = f"{self._run.results_prefix}{batch['Number']:06d}-{batch.get('Part', 0):03d}.json"
+        key = f"{self._run.results_prefix}{item.number:06d}-{item.part:03d}.json"
         self._storage.write_json(
             self._run.settings.destination.bucket, key, {"Stopped": stopped, **vars(tally)}
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -120,6 +120,28 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class WorkItem:
+    """Objects that one worker replays, one after the other: a line of the manifest, or what is left of one."""
+
+    number: int
+    """Which line of the manifest."""
+    keys: Sequence[str]
+    part: int = 0
+    """How many calls of the worker have left something of it."""
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> WorkItem:
+        return cls(number=int(values["Number"]), keys=values["Keys"], part=int(values["Part"]))
+
+    def properties(self) -> dict[str, Any]:
+        return {"Number": self.number, "Keys": self.keys, "Part": self.part}
+
+    def after(self, done: int) -> WorkItem:
+        """What is left of it for the next call when so many objects are done."""
+        return WorkItem(self.number, self.keys[done:], self.part + 1)
+
+
+@dataclass(frozen=True)
 class Run:
     """One execution of the state machine, and what it was planned to do."""
 
@@ -128,7 +150,7 @@ class Run:
     """When the execution began, as Step Functions writes it: `2026-01-31T00:00:00.000Z`, so texts compare as times."""
     settings: Settings
     objects: int = 0
-    batches: int = 0
+    work_items: int = 0
     bytes: int = 0
     skipped: int = 0
 
@@ -140,7 +162,7 @@ class Run:
             started=values["Started"],
             settings=Settings.parse(values["Settings"]),
             objects=int(plan.get("Objects", 0)),
-            batches=int(plan.get("Batches", 0)),
+            work_items=int(plan.get("WorkItems", 0)),
             bytes=int(plan.get("Bytes", 0)),
             skipped=int(plan.get("Skipped", 0)),
         )
@@ -165,7 +187,7 @@ class Run:
 
     @property
     def published_prefix(self) -> str:
-        """Where it is noted which batches have been published."""
+        """Where it is noted which work items have been published."""
         return f"{self.folder}published/"
 
     @property

@@ -89,16 +89,16 @@ def close(
     """
     bucket = run.settings.destination.bucket
     keys = [item.key for item in storage.list(bucket, run.published_prefix)]
-    batches, superseded, stopped = 0, 0, ""
+    done, superseded, stopped = 0, 0, ""
     with ThreadPoolExecutor(READERS) as readers:
         for note in readers.map(lambda key: storage.read_json(bucket, key), keys):
             stopped = stopped or note["Stopped"]
             superseded += note["Superseded"]
-            batches += not note["Stopped"]
+            done += not note["Stopped"]
     cause = ""
-    if error or stopped or batches < run.batches:
+    if error or stopped or done < run.work_items:
         cause = (
-            f"{batches:,} of {run.batches:,} batches of results were published; "
+            f"{done:,} of {run.work_items:,} work items were published; "
             f"{stopped or error or 'workers left no notes'}"
         )[:MAX_CAUSE]
     closed = {
@@ -117,7 +117,7 @@ def _duration(run: Run, now: datetime) -> float:
 
 def _cause(run: Run, tally: Tally, *, missing: int, error: str) -> str:
     """Why the run has failed, most important first; empty when it has not."""
-    # Where the map went through, a batch without a result is one that failed; else it was not begun.
+    # Where the map went through, a work item without a note is one that failed; else it was not begun.
     failed = tally.failed_objects + (0 if error else missing)
     if not (
         error

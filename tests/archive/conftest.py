@@ -343,9 +343,9 @@ class Pipeline:
         if "Failure" in planned:
             return dict(planned["Failure"])
         state: dict[str, Any] = dict(planned)
-        for batch in self.manifest() if planned["Run"]["Plan"]["Objects"] else ():
+        for item in self.manifest() if planned["Run"]["Plan"]["Objects"] else ():
             try:
-                self._child(planned["Run"], batch)
+                self._child(planned["Run"], item)
             except Exception as error:  # noqa: BLE001 - as Step Functions does
                 state["Error"] = {"Error": "States.ExceedToleratedFailureThreshold", "Cause": str(error)}
                 break
@@ -354,26 +354,26 @@ class Pipeline:
     def finish(
         self, planned: dict[str, Any], state: dict[str, Any] | None = None, *, times: int = 1
     ) -> dict[str, Any]:
-        """What comes after the replay: the verdict and, if that is good, publishing, each batch so many times."""
+        """What comes after the replay: the verdict and, if that is good, publishing, each item so many times."""
         state = self._step("SUMMARISE", planned["Run"], State=state or dict(planned))
         if "Failure" in state or not state["Summary"]["objects"]:
             return dict(state.get("Failure") or state["Summary"])
         assert state["Run"] == planned["Run"]
-        for batch in self.manifest() * times:
+        for item in self.manifest() * times:
             try:
-                self._step("PUBLISH", state["Run"], Batch=batch)
+                self._step("PUBLISH", state["Run"], Batch=item)
             except Exception as error:  # noqa: BLE001 - as Step Functions does
                 state["Error"] = {"Error": "States.ExceedToleratedFailureThreshold", "Cause": str(error)}
                 break
         state = self._step("CLOSE", state["Run"], State=state)
         return dict(state.get("Failure") or state["Summary"])
 
-    def _child(self, run: dict[str, Any], batch: dict[str, Any]) -> None:
+    def _child(self, run: dict[str, Any], item: dict[str, Any]) -> None:
         for _ in range(100):
-            if not batch["Keys"]:
+            if not item["Keys"]:
                 return
-            batch = self._step("REPLAY", run, Batch=batch)
-        raise AssertionError("the batch never ends")
+            item = self._step("REPLAY", run, Batch=item)
+        raise AssertionError("the item never ends")
 
     def _step(self, step: str, run: dict[str, Any], **rest: Any) -> dict[str, Any]:
         # What passes from step to step is JSON.

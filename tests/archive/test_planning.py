@@ -15,7 +15,7 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def keys(pipeline: Any) -> list[str]:
-    return [key for batch in pipeline.manifest() for key in batch["Keys"]]
+    return [key for item in pipeline.manifest() for key in item["Keys"]]
 
 
 def fill(pipeline: Any, days: int) -> list[str]:
@@ -45,7 +45,7 @@ def test_a_time_range_lists_and_takes_nothing_outside_of_it(pipeline: Any) -> No
     assert keys(pipeline) == stored[9:33]
     assert planned["Run"]["Plan"] == {
         "Objects": 24,
-        "Batches": 4,
+        "WorkItems": 4,
         "Bytes": sum(len(pipeline.s3.buckets["raw-bucket"][key].body) for key in stored[9:33]),
         "Skipped": 0,
     }
@@ -186,11 +186,11 @@ def test_a_few_objects_are_spread_over_all_workers(pipeline: Any) -> None:
 
     pipeline.plan(All=True)
 
-    assert [len(batch["Keys"]) for batch in pipeline.manifest()] == [3, 3, 3, 1]
-    assert [batch["Number"] for batch in pipeline.manifest()] == list(range(len(pipeline.manifest())))
+    assert [len(item["Keys"]) for item in pipeline.manifest()] == [3, 3, 3, 1]
+    assert [item["Number"] for item in pipeline.manifest()] == list(range(len(pipeline.manifest())))
 
 
-def test_batches_are_balanced_by_bytes(pipeline: Any) -> None:
+def test_work_items_are_balanced_by_bytes(pipeline: Any) -> None:
     sizes = [9000, 100, 100, 100, 100, 9000, 100, 9000]
     for day, size in enumerate(sizes):
         pipeline.put(pipeline.channel_key(START + timedelta(days=day)), raw=b"x" * size)
@@ -198,8 +198,8 @@ def test_batches_are_balanced_by_bytes(pipeline: Any) -> None:
     pipeline.plan(All=True)
 
     loads = [
-        sum(len(pipeline.s3.buckets["raw-bucket"][key].body) for key in batch["Keys"])
-        for batch in pipeline.manifest()
+        sum(len(pipeline.s3.buckets["raw-bucket"][key].body) for key in item["Keys"])
+        for item in pipeline.manifest()
     ]
     assert sum(loads) == sum(sizes)
     assert max(loads) < 9000 + sum(sizes) / 4
@@ -214,22 +214,22 @@ def test_a_large_selection_is_cut_as_it_is_listed(pipeline: Any, monkeypatch: py
     planned = pipeline.plan(All=True)
 
     assert keys(pipeline) == stored
-    assert [len(batch["Keys"]) for batch in pipeline.manifest()] == [7] * 17 + [1]
-    assert planned["Run"]["Plan"]["Batches"] == 18
+    assert [len(item["Keys"]) for item in pipeline.manifest()] == [7] * 17 + [1]
+    assert planned["Run"]["Plan"]["WorkItems"] == 18
 
 
-def test_a_large_selection_gives_every_worker_a_batch(pipeline: Any) -> None:
+def test_a_large_selection_gives_every_worker_a_work_item(pipeline: Any) -> None:
     objects = (StoredObject(f"{number}", 1) for number in range(30_000))
 
-    cut = [len(batch.keys) for batch in planning.batches(objects, workers=400)]
+    cut = [len(item.keys) for item in planning.work_items(objects, workers=400)]
 
     assert cut == [25] * 1_200
 
 
-def test_a_huge_selection_has_no_more_batches_than_a_map_can_give_back() -> None:
+def test_a_huge_selection_has_no_more_work_items_than_a_map_can_give_back() -> None:
     objects = (StoredObject(f"{number}", 1) for number in range(1_000_000))
 
-    cut = [len(batch.keys) for batch in planning.batches(objects, workers=10_000)]
+    cut = [len(item.keys) for item in planning.work_items(objects, workers=10_000)]
 
     assert cut == [1] * 10_000 + [100] * 9_900
 
@@ -242,7 +242,7 @@ def test_the_longest_keys_fit_the_input_of_a_worker(pipeline: Any) -> None:
     pipeline.plan(All=True)
 
     manifest = pipeline.s3.buckets["result-bucket"]["runs/out/run-1/manifest.jsonl"].body
-    assert [len(batch["Keys"]) for batch in pipeline.manifest()] == [100, 50]
+    assert [len(item["Keys"]) for item in pipeline.manifest()] == [100, 50]
     assert max(map(len, manifest.splitlines())) < 262_144 / 2
 
 

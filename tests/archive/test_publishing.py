@@ -36,10 +36,10 @@ def destination(pipeline: Any) -> dict[str, tuple[bytes, str]]:
 
 
 def replayed(pipeline: Any) -> Any:
-    """A run whose batches are all replayed."""
+    """A run whose work items are all replayed."""
     planned = pipeline.plan(All=True)
-    for batch in pipeline.manifest():
-        pipeline._child(planned["Run"], batch)
+    for item in pipeline.manifest():
+        pipeline._child(planned["Run"], item)
     return planned
 
 
@@ -112,11 +112,11 @@ def test_publishing_twice_is_the_same_as_once(filled: Any) -> None:
 def test_publishing_goes_on_where_it_broke(filled: Any) -> None:
     filled.settings["MaxConcurrency"] = 1
     planned = replayed(filled)
-    [batch] = filled.manifest()
+    [item] = filled.manifest()
     filled.s3.fail("CopyObject", "SlowDown", 503, "dt=2025-01-02")
 
     with pytest.raises(Throttled, match="cannot write s3://result-bucket/out/dt=2025-01-02"):
-        filled._step("PUBLISH", planned["Run"], Batch=batch)
+        filled._step("PUBLISH", planned["Run"], Batch=item)
     summary = filled.finish(planned)
 
     assert summary["status"] == "SUCCEEDED"
@@ -141,9 +141,7 @@ def test_a_staged_result_that_is_gone_fails_the_run(filled: Any) -> None:
 
     assert answer == {
         "Error": "PublishingFailed",
-        "Cause": (
-            f"1 of 3 batches of results were published; the staged result s3://{RESULT}/{lost} is gone"
-        ),
+        "Cause": (f"1 of 3 work items were published; the staged result s3://{RESULT}/{lost} is gone"),
     }
 
 
@@ -155,7 +153,7 @@ def test_a_destination_that_may_not_be_written_fails_the_run_with_the_reason(fil
 
     assert answer["Error"] == "PublishingFailed"
     assert answer["Cause"].startswith(
-        "0 of 3 batches of results were published; cannot write s3://result-bucket/out/dt=2025-01-01/"
+        "0 of 3 work items were published; cannot write s3://result-bucket/out/dt=2025-01-01/"
     )
     assert answer["Cause"].endswith("AccessDenied: AccessDenied in CopyObject")
     assert destination(filled) == before
@@ -171,7 +169,7 @@ def test_a_worker_that_ends_without_a_word_fails_the_run_with_what_was_seen_of_i
     answer = filled._step("CLOSE", planned["Run"], State=state)
 
     assert answer["Failure"]["Cause"] == (
-        "0 of 3 batches of results were published; Sandbox.Timedout: Task timed out"
+        "0 of 3 work items were published; Sandbox.Timedout: Task timed out"
     )
 
 
@@ -201,7 +199,9 @@ def test_the_errors_of_a_run_stay_beside_the_results_that_it_publishes(pipeline:
     assert pipeline.s3.lines("out/") == [{"new": 1}]
 
 
-def test_what_an_attempt_staged_that_was_cut_off_is_not_published_of_a_batch_given_up(filled: Any) -> None:
+def test_what_an_attempt_staged_that_was_cut_off_is_not_published_of_a_work_item_given_up(
+    filled: Any,
+) -> None:
     filled.settings["ToleratedFailurePercentage"] = 40
     before = destination(filled)
     filled.function.code = lambda messages: [{"new": True}]
@@ -220,7 +220,7 @@ def test_what_an_attempt_staged_that_was_cut_off_is_not_published_of_a_batch_giv
 def test_an_older_run_does_not_replace_what_a_newer_one_published(pipeline: Any) -> None:
     fill(pipeline, [{"t": 1}])
     pipeline.function.code = lambda messages: [{"old": True}]
-    old, [batch] = replayed(pipeline), pipeline.manifest()
+    old, [item] = replayed(pipeline), pipeline.manifest()
     later(pipeline)
     pipeline.function.code = lambda messages: [{"new": True}]
     pipeline.replay(All=True)
@@ -230,21 +230,21 @@ def test_an_older_run_does_not_replace_what_a_newer_one_published(pipeline: Any)
 
     assert pipeline.s3.lines("out/") == [{"new": True}]
     assert (summary["objects"], summary["objectsSuperseded"], summary["objectsFailed"]) == (1, 1, 0)
-    pipeline._step("PUBLISH", old["Run"], Batch=batch)
+    pipeline._step("PUBLISH", old["Run"], Batch=item)
     assert pipeline.s3.lines("out/") == [{"new": True}]
 
 
 def test_of_two_runs_that_publish_at_the_same_time_the_later_one_wins(pipeline: Any) -> None:
     fill(pipeline, [{"t": 1}])
     pipeline.function.code = lambda messages: [{"old": True}]
-    old, [batch] = replayed(pipeline), pipeline.manifest()
+    old, [item] = replayed(pipeline), pipeline.manifest()
     later(pipeline)
     pipeline.function.code = lambda messages: [{"new": True}]
     new = replayed(pipeline)
     # The new run publishes just after the old one has looked at what is there.
-    pipeline.s3.before_write.append(lambda: pipeline._step("PUBLISH", new["Run"], Batch=batch))
+    pipeline.s3.before_write.append(lambda: pipeline._step("PUBLISH", new["Run"], Batch=item))
 
-    pipeline._step("PUBLISH", old["Run"], Batch=batch)
+    pipeline._step("PUBLISH", old["Run"], Batch=item)
 
     assert pipeline.s3.lines("out/") == [{"new": True}]
 
@@ -252,12 +252,12 @@ def test_of_two_runs_that_publish_at_the_same_time_the_later_one_wins(pipeline: 
 def test_the_late_workers_of_an_older_run_note_no_errors_of_what_a_newer_one_published(pipeline: Any) -> None:
     pipeline.settings["ToleratedFailurePercentage"] = 100
     fill(pipeline, [{"t": 1}])
-    old, [batch] = pipeline.plan(All=True), pipeline.manifest()
+    old, [item] = pipeline.plan(All=True), pipeline.manifest()
     later(pipeline)
     pipeline.replay(All=True)
 
     pipeline.function.code = fail_on(1)
-    pipeline._step("REPLAY", old["Run"], Batch=batch)
+    pipeline._step("REPLAY", old["Run"], Batch=item)
 
     assert pipeline.s3.keys(RESULT, "errors/") == []
 

@@ -188,8 +188,8 @@ def test_a_bad_object_costs_that_object(
     else:
         del archive[keys[1]]
 
-    for batch in pipeline.manifest():
-        pipeline._child(planned["Run"], batch)
+    for item in pipeline.manifest():
+        pipeline._child(planned["Run"], item)
     summary = pipeline.finish(planned)
 
     assert [key.split("/")[1] for key in pipeline.s3.keys(RESULT, "out/")] == [
@@ -311,12 +311,12 @@ def test_a_destination_that_may_not_be_written_ends_the_run(pipeline: Any) -> No
 def test_throttling_is_left_to_the_state_machine(pipeline: Any, code: str, status: int) -> None:
     fill(pipeline, [{"t": 1}])
     planned = pipeline.plan(All=True)
-    [batch] = pipeline.manifest()
+    [item] = pipeline.manifest()
     pipeline.function.fail(code, status)
 
     with pytest.raises(Throttled, match=f"cannot invoke .*: {code}"):
-        pipeline._step("REPLAY", planned["Run"], Batch=batch)
-    left = pipeline._step("REPLAY", planned["Run"], Batch=batch)
+        pipeline._step("REPLAY", planned["Run"], Batch=item)
+    left = pipeline._step("REPLAY", planned["Run"], Batch=item)
 
     assert left["Keys"] == []
     assert pipeline.finish(planned)["messagesIn"] == 1
@@ -338,12 +338,12 @@ def test_what_there_is_no_time_for_is_left_to_the_next_call(pipeline: Any) -> No
     pipeline.settings["MaxConcurrency"] = 1
     fill(pipeline, *[[{"o": o, "n": n} for n in range(20)] for o in range(5)])
     planned = pipeline.plan(All=True)
-    [batch] = pipeline.manifest()
+    [item] = pipeline.manifest()
     pipeline.clock.left, pipeline.clock.each = 100, 10  # two batches for each object, and 30 s are kept
 
-    left = pipeline._step("REPLAY", planned["Run"], Batch=batch)
+    left = pipeline._step("REPLAY", planned["Run"], Batch=item)
 
-    assert left == {"Number": 0, "Keys": batch["Keys"][3:], "Part": 1}
+    assert left == {"Number": 0, "Keys": item["Keys"][3:], "Part": 1}
     pipeline.clock.left = 900
     assert pipeline._step("REPLAY", planned["Run"], Batch=left)["Keys"] == []
     summary = pipeline.finish(planned)
@@ -356,10 +356,10 @@ def test_an_object_that_takes_longer_than_a_function_may_run_costs_that_object(p
     pipeline.settings["MaxConcurrency"] = 1
     keys = fill(pipeline, [{"n": n} for n in range(200)], [{"n": 1}])
     planned = pipeline.plan(All=True)
-    [batch] = pipeline.manifest()
+    [item] = pipeline.manifest()
     pipeline.clock.left, pipeline.clock.each = 100, 10
 
-    left = pipeline._step("REPLAY", planned["Run"], Batch=batch)
+    left = pipeline._step("REPLAY", planned["Run"], Batch=item)
     pipeline.clock.left = 100
     pipeline._step("REPLAY", planned["Run"], Batch=left)
 
@@ -370,15 +370,15 @@ def test_an_object_that_takes_longer_than_a_function_may_run_costs_that_object(p
     assert pipeline.s3.lines("out/") == [{"n": 1}]
 
 
-def test_a_worker_that_came_to_an_end_costs_what_was_left_of_its_batch(pipeline: Any) -> None:
+def test_a_worker_that_came_to_an_end_costs_what_was_left_of_its_work_item(pipeline: Any) -> None:
     tolerating(pipeline, 100)
     pipeline.settings["MaxConcurrency"] = 1
     keys = fill(pipeline, [{"t": 1}], [{"t": 2}])
     planned = pipeline.plan(All=True)
-    [batch] = pipeline.manifest()
+    [item] = pipeline.manifest()
 
     pipeline._step(
-        "GIVE_UP", planned["Run"], Batch=batch, Error={"Error": "Sandbox.Timedout", "Cause": "Task timed out"}
+        "GIVE_UP", planned["Run"], Batch=item, Error={"Error": "Sandbox.Timedout", "Cause": "Task timed out"}
     )
 
     summary = pipeline._step("SUMMARISE", planned["Run"], State={})["Summary"]
@@ -391,10 +391,10 @@ def test_a_worker_that_came_to_an_end_costs_what_was_left_of_its_batch(pipeline:
 def test_giving_up_more_than_is_tolerated_ends_the_run(pipeline: Any) -> None:
     fill(pipeline, [{"t": 1}])
     planned = pipeline.plan(All=True)
-    [batch] = pipeline.manifest()
+    [item] = pipeline.manifest()
 
     with pytest.raises(ReplayStopped, match="more objects failed than are tolerated"):
-        pipeline._step("GIVE_UP", planned["Run"], Batch=batch, Error={"Error": "E", "Cause": "c"})
+        pipeline._step("GIVE_UP", planned["Run"], Batch=item, Error={"Error": "E", "Cause": "c"})
 
 
 def test_workers_without_results_fail_the_run(pipeline: Any) -> None:
