@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from archive_replay.faults import Denied, ReplayStopped
 from archive_replay.functions import Functions
@@ -17,6 +17,10 @@ from archive_replay.settings import Run, Selection, WorkItem
 from archive_replay.storage import Storage, connect
 from archive_replay.summarising import close, summarise
 
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.client import LambdaClient
+    from mypy_boto3_s3.client import S3Client
+
 
 class Context(Protocol):
     """The part of Lambda's context object that is used."""
@@ -24,84 +28,114 @@ class Context(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
+class Clock:
+    """The time of day, and waiting."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
 _PAUSES = (1, 2, 4, 8, 8)
 """Seconds between tries while access is denied: most policies are known within some seconds, some within twenty."""
 
-clients = cache(connect)
-"""Made at the first call, kept while the function is warm."""
 
-
-def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Does one step.
+class Handler:
+    """The Lambda function.
 
     Args:
-        event: `Step` and `Run`, and what that step needs.
-        context: Lambda's.
-
-    Returns:
-        What the next step needs.
-
-    Raises:
-        ReplayStopped: The run must end.
-        Throttled: The step should be repeated later.
+        clients: Gives the clients of S3 and of Lambda.
+        clock: Where the time comes from.
     """
-    return _STEPS[event["Step"]](event, Run.parse(event["Run"]), context)
 
+    def __init__(self, clients: Callable[[], tuple[S3Client, LambdaClient]], clock: Clock) -> None:
+        self._clients = clients
+        self._clock = clock
+        self._steps: dict[str, Callable[[Mapping[str, Any], Run, Context], dict[str, Any]]] = {
+            "PLAN": self._plan,
+            "REPLAY": self._replay,
+            "GIVE_UP": self._give_up,
+            "SUMMARISE": self._summarise,
+            "PUBLISH": self._publish,
+            "CLOSE": self._close,
+        }
 
-def _plan(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-    try:
-        selection = Selection.parse(event["Messages"])
-        planned = _once_allowed(lambda: plan(run, selection, _storage(), now=datetime.now(UTC)))
-    except (ValueError, ReplayStopped) as error:
-        return _failure("SelectionFailed", str(error))
-    # From here on the steps are given this run: its settings stand once in the definition.
-    return {"Run": {**event["Run"], "Plan": planned.properties()}, "ManifestKey": run.manifest_key}
+    def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """Does one step.
 
+        Args:
+            event: `Step` and `Run`, and what that step needs.
+            context: Lambda's.
 
-def _replay(event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
-    left = _worker(run).replay(
-        WorkItem.parse(event["Batch"]), remaining=lambda: context.get_remaining_time_in_millis() / 1000
-    )
-    return left.properties()
+        Returns:
+            What the next step needs.
 
+        Raises:
+            ReplayStopped: The run must end.
+            Throttled: The step should be repeated later.
+        """
+        return self._steps[event["Step"]](event, Run.parse(event["Run"]), context)
 
-def _give_up(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-    _worker(run).give_up(WorkItem.parse(event["Batch"]), reason=_described(event["Error"]))
-    return {}
-
-
-def _summarise(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-    error = event["State"].get("Error")
-    summary, cause = summarise(
-        run, _storage(), now=datetime.now(UTC), error=_described(error) if error else ""
-    )
-    if cause:
-        return _failure("ReplayFailed", cause)
-    return {"Run": event["Run"], "ManifestKey": run.manifest_key, "Summary": summary}
-
-
-def _publish(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-    publish(run, WorkItem.parse(event["Batch"]), _storage())
-    return {}
-
-
-def _close(event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-    state = event["State"]
-    error = state.get("Error")
-    summary, cause = close(
-        run, state["Summary"], _storage(), now=datetime.now(UTC), error=_described(error) if error else ""
-    )
-    return _failure("PublishingFailed", cause) if cause else {"Summary": summary}
-
-
-def _once_allowed(action: Callable[[], Plan]) -> Plan:
-    """Waits until IAM has heard of a policy that the same deploy made, before it believes that access is denied."""
-    for pause in _PAUSES:
+    def _plan(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+        now = self._clock.now()
         try:
-            return action()
-        except Denied:
-            time.sleep(pause)
-    return action()
+            selection = Selection.parse(event["Messages"])
+            planned = self._once_allowed(lambda: plan(run, selection, self._storage(), now=now))
+        except (ValueError, ReplayStopped) as error:
+            return _failure("SelectionFailed", str(error))
+        # From here on the steps are given this run: its settings stand once in the definition.
+        return {"Run": {**event["Run"], "Plan": planned.properties()}, "ManifestKey": run.manifest_key}
+
+    def _replay(self, event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
+        left = self._worker(run).replay(
+            WorkItem.parse(event["Batch"]), remaining=lambda: context.get_remaining_time_in_millis() / 1000
+        )
+        return left.properties()
+
+    def _give_up(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+        self._worker(run).give_up(WorkItem.parse(event["Batch"]), reason=_described(event["Error"]))
+        return {}
+
+    def _summarise(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+        summary, cause = summarise(
+            run, self._storage(), now=self._clock.now(), error=_described(event["State"].get("Error"))
+        )
+        if cause:
+            return _failure("ReplayFailed", cause)
+        return {"Run": event["Run"], "ManifestKey": run.manifest_key, "Summary": summary}
+
+    def _publish(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+        publish(run, WorkItem.parse(event["Batch"]), self._storage())
+        return {}
+
+    def _close(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+        state = event["State"]
+        summary, cause = close(
+            run,
+            state["Summary"],
+            self._storage(),
+            now=self._clock.now(),
+            error=_described(state.get("Error")),
+        )
+        return _failure("PublishingFailed", cause) if cause else {"Summary": summary}
+
+    def _once_allowed(self, action: Callable[[], Plan]) -> Plan:
+        """Waits until IAM has heard of a policy that the same deploy made, before it believes that access is denied."""
+        for pause in _PAUSES:
+            try:
+                return action()
+            except Denied:
+                self._clock.sleep(pause)
+        return action()
+
+    def _storage(self) -> Storage:
+        return Storage(self._clients()[0])
+
+    def _worker(self, run: Run) -> Worker:
+        functions = Functions(self._clients()[1], run.settings.function.arn)
+        return Worker(run, self._storage(), functions.invoke)
 
 
 def _failure(error: str, cause: str) -> dict[str, Any]:
@@ -109,23 +143,10 @@ def _failure(error: str, cause: str) -> dict[str, Any]:
     return {"Failure": {"Error": error, "Cause": cause}}
 
 
-def _described(error: Mapping[str, str]) -> str:
-    return f"{error.get('Error')}: {error.get('Cause')}"
+def _described(error: Mapping[str, str] | None) -> str:
+    """What the state machine caught, in one line; an empty text when it caught nothing."""
+    return f"{error.get('Error')}: {error.get('Cause')}" if error else ""
 
 
-def _storage() -> Storage:
-    return Storage(clients()[0])
-
-
-def _worker(run: Run) -> Worker:
-    return Worker(run, _storage(), Functions(clients()[1], run.settings.function.arn).invoke)
-
-
-_STEPS: dict[str, Callable[[Mapping[str, Any], Run, Context], dict[str, Any]]] = {
-    "PLAN": _plan,
-    "REPLAY": _replay,
-    "GIVE_UP": _give_up,
-    "SUMMARISE": _summarise,
-    "PUBLISH": _publish,
-    "CLOSE": _close,
-}
+# The clients are made at the first call, and kept while the function is warm.
+handler = Handler(cache(connect), Clock())

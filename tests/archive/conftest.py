@@ -13,13 +13,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
 
-from archive_replay import index
+from archive_replay.index import Clock, Handler
 from archive_replay.settings import Run
 from archive_replay.storage import Storage
 
@@ -272,8 +272,23 @@ class FakeLambda:
         return {"Payload": Body(payload)}
 
 
+class FakeClock(Clock):
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 6, 1, tzinfo=UTC)
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.moment += timedelta(seconds=seconds)
+
+
 @dataclass
-class Clock:
+class Context:
     """Seconds left to a function; each look takes some."""
 
     left: float = 900.0
@@ -291,7 +306,8 @@ class Pipeline:
     s3: FakeS3
     function: FakeLambda
     settings: dict[str, Any]
-    clock: Clock = field(default_factory=Clock)
+    clock: FakeClock = field(default_factory=FakeClock)
+    context: Context = field(default_factory=Context)
     started: str = "2026-02-01T00:00:00.000Z"
     name: str = "run-1"
 
@@ -377,8 +393,9 @@ class Pipeline:
 
     def _step(self, step: str, run: dict[str, Any], **rest: Any) -> dict[str, Any]:
         # What passes from step to step is JSON.
+        handler = Handler(lambda: (self.s3, self.function), self.clock)  # type: ignore[arg-type,return-value]  # fakes
         event = json.loads(json.dumps({"Step": step, "Run": run, **rest}))
-        answer: dict[str, Any] = json.loads(json.dumps(index.handler(event, self.clock)))
+        answer: dict[str, Any] = json.loads(json.dumps(handler(event, self.context)))
         return answer
 
     def parsed(self, **plan: int) -> Run:
@@ -396,12 +413,8 @@ def function() -> FakeLambda:
 
 
 @pytest.fixture
-def pipeline(s3: FakeS3, function: FakeLambda, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+def pipeline(s3: FakeS3, function: FakeLambda) -> Pipeline:
     """A pipeline on an IoT Analytics channel's archive with the Lambda activity's contract, tolerating nothing."""
-    monkeypatch.setattr(index, "clients", lambda: (s3, function))
-    monkeypatch.setattr(
-        "archive_replay.index.time.sleep", lambda seconds: s3.calls.append(("sleep", str(seconds)))
-    )
     return Pipeline(
         s3,
         function,

@@ -110,6 +110,13 @@ def test_a_changed_function_replaces_the_results(pipeline: Any) -> None:
     assert summary["messagesDropped"] == 2
 
 
+def test_the_summary_says_how_long_the_run_took(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}])
+    pipeline.clock.moment = datetime(2026, 2, 1, 0, 1, 30, 500_000, tzinfo=UTC)
+
+    assert pipeline.replay(All=True)["durationSeconds"] == 90.5
+
+
 def test_an_empty_selection_succeeds_and_says_so(pipeline: Any) -> None:
     fill(pipeline, [{"t": 1}])
 
@@ -339,12 +346,12 @@ def test_what_there_is_no_time_for_is_left_to_the_next_call(pipeline: Any) -> No
     fill(pipeline, *[[{"o": o, "n": n} for n in range(20)] for o in range(5)])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
-    pipeline.clock.left, pipeline.clock.each = 100, 10  # two batches for each object, and 30 s are kept
+    pipeline.context.left, pipeline.context.each = 100, 10  # two batches for each object, and 30 s are kept
 
     left = pipeline._step("REPLAY", planned["Run"], Batch=item)
 
     assert left == {"Number": 0, "Keys": item["Keys"][3:], "Part": 1}
-    pipeline.clock.left = 900
+    pipeline.context.left = 900
     assert pipeline._step("REPLAY", planned["Run"], Batch=left)["Keys"] == []
     summary = pipeline.finish(planned)
     assert (summary["objects"], summary["messagesIn"]) == (5, 100)
@@ -357,10 +364,10 @@ def test_an_object_that_takes_longer_than_a_function_may_run_costs_that_object(p
     keys = fill(pipeline, [{"n": n} for n in range(200)], [{"n": 1}])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
-    pipeline.clock.left, pipeline.clock.each = 100, 10
+    pipeline.context.left, pipeline.context.each = 100, 10
 
     left = pipeline._step("REPLAY", planned["Run"], Batch=item)
-    pipeline.clock.left = 100
+    pipeline.context.left = 100
     pipeline._step("REPLAY", planned["Run"], Batch=left)
 
     summary = pipeline.finish(planned)
