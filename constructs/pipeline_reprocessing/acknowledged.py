@@ -9,6 +9,9 @@ import jsii
 from aws_cdk import Acknowledgment, Stack, Validations
 from constructs import Construct, IValidation
 
+EXECUTIONS = "Executions get their names when they start: only their state machine can be named."
+OBJECTS = "Objects come and go: only the prefix of their keys can be named."
+
 
 def acknowledge_wildcard(scope: Construct, arn: str, reason: str) -> None:
     """Acknowledges cdk-nag's finding about that ARN, and no other one, in the scope.

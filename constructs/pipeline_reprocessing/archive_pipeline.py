@@ -11,29 +11,15 @@ from aws_cdk.aws_lambda import Architecture, Code, Function, Runtime
 from aws_cdk.aws_logs import LogGroup, RetentionDays
 from aws_cdk.aws_s3 import IBucket
 from aws_cdk.aws_stepfunctions import (
-    Chain,
-    Choice,
-    Condition,
     DefinitionBody,
-    DistributedMap,
-    Fail,
-    IChainable,
-    JitterType,
-    JsonPath,
     LogLevel,
     LogOptions,
-    Pass,
-    ProcessorMode,
-    ProcessorType,
-    Result,
-    S3JsonLItemReader,
     StateMachine,
     StateMachineType,
-    TaskInput,
 )
 from constructs import Construct
 
-from pipeline_reprocessing.acknowledged import acknowledge_wildcard
+from pipeline_reprocessing.acknowledged import EXECUTIONS, OBJECTS, acknowledge_wildcard
 from pipeline_reprocessing.archive import (
     Archive,
     Destination,
@@ -41,30 +27,17 @@ from pipeline_reprocessing.archive import (
     check_archive_apart,
     check_number,
 )
+from pipeline_reprocessing.archive_workflow import MAPS, Workflow, manifests
 from pipeline_reprocessing.arguments import shown
 from pipeline_reprocessing.assets import packaged
-from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline
+from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline, executions_of
 from pipeline_reprocessing_handler.request import Failure
 
 if TYPE_CHECKING:
     from aws_cdk.aws_cloudwatch import Metric
-    from aws_cdk.aws_stepfunctions_tasks import LambdaInvoke
 
 MAX_CONCURRENCY = 10_000
 """Child executions that a Distributed Map runs at the same time (Step Functions' quota)."""
-
-_MAPS = ("Replay", "Publish")
-"""The maps' labels: a part of their executions' ARNs."""
-
-_PASSING = [
-    "Throttled",
-    "Lambda.TooManyRequestsException",
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.ClientExecutionTimeoutException",
-]
-"""Errors after which a step is repeated: it has not run, or AWS asked to come back later."""
 
 
 class ArchivePipeline(ReprocessablePipeline, Construct):
@@ -168,7 +141,6 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
         self._source = source
         self._transform = transform
         self._destination = destination
-        self._max_concurrency = max_concurrency
         self._settings = {
             "Source": dict(source.settings),
             "Function": dict(transform.settings),
@@ -198,13 +170,14 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
             role=self.role,
         )
         self.policy = self._permissions()
+        workflow = Workflow(self, self.function, destination, self._settings, max_concurrency)
         self.state_machine_log_group = self._logs("StateMachineLogs")
         self.state_machine = StateMachine(
             self,
             "StateMachine",
             comment="Replays raw messages kept in S3",
             state_machine_type=StateMachineType.STANDARD,
-            definition_body=DefinitionBody.from_chainable(self._definition()),
+            definition_body=DefinitionBody.from_chainable(workflow.definition()),
             logs=LogOptions(destination=self.state_machine_log_group, level=LogLevel.ALL),
             tracing_enabled=True,
         )
@@ -276,9 +249,7 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
             ],
         )
         for arn in (archive, *written, staged):
-            acknowledge_wildcard(
-                policy, arn, "Objects come and go: only the prefix of their keys can be named."
-            )
+            acknowledge_wildcard(policy, arn, OBJECTS)
         if source.bucket.encryption_key:
             source.bucket.encryption_key.grant_decrypt(self.role)
         if destination.bucket.encryption_key:
@@ -288,152 +259,18 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
     def _acknowledge_what_cdk_allows(self) -> None:
         """Says why the wildcards are right that CDK puts into the state machine's role."""
         stack = Stack.of(self)
+        # As CDK writes it there: from the ARN, not as the attribute that has the name.
         name = stack.split_arn(
             self.state_machine.state_machine_arn, ArnFormat.COLON_RESOURCE_NAME
         ).resource_name
-        executions = stack.format_arn(
-            service="states",
-            resource="execution",
-            resource_name=name,
-            arn_format=ArnFormat.COLON_RESOURCE_NAME,
-        )
-        objects = "Objects come and go: only the prefix of their keys can be named."
-        children = "Executions get their names when they start: only their state machine can be named."
         for arn, reason in (
-            (_manifests(self._destination), objects),
+            (manifests(self._destination), OBJECTS),
             (f"{self.function.function_arn}:*", "CDK allows the versions of the function along with it."),
-            (f"{executions}:*", children),
-            *((f"{executions}/{label}:*", children) for label in _MAPS),
+            (executions_of(stack, name), EXECUTIONS),
+            *((executions_of(stack, f"{name}/{label}"), EXECUTIONS) for label in MAPS),
             ("*", "X-Ray, and the delivery of logs, know no resources."),
         ):
             acknowledge_wildcard(self.state_machine, arn, reason)
-
-    def _definition(self) -> IChainable:
-        failed = Fail(self, "Failed", error_path="$.Failure.Error", cause_path="$.Failure.Cause")
-        summarise = self._step(
-            "Summarise", {"Run": JsonPath.object_at("$.Run"), "State": JsonPath.entire_payload}
-        )
-        done = Pass(self, "Done", output_path="$.Summary")
-        publish = self._publish()
-        summarise.next(
-            Choice(self, "Enough replayed?")
-            .when(Condition.is_present("$.Failure"), failed)
-            .when(Condition.number_equals("$.Summary.objects", 0), done)
-            .otherwise(publish)
-        )
-        close = self._step("Close", {"Run": JsonPath.object_at("$.Run"), "State": JsonPath.entire_payload})
-        publish.add_catch(close, result_path="$.Error")
-        publish.next(close)
-        close.next(
-            Choice(self, "All published?").when(Condition.is_present("$.Failure"), failed).otherwise(done)
-        )
-        replay = self._replay()
-        # A map that stopped is summed up as well: that tells which objects failed, and why.
-        replay.add_catch(summarise, result_path="$.Error")
-        replay.next(summarise)
-        run = {
-            "Name": JsonPath.string_at("$$.Execution.Name"),
-            "Started": JsonPath.string_at("$$.Execution.StartTime"),
-            "Settings": self._settings,
-        }
-        plan = self._step("Plan", {"Run": run, "Messages": JsonPath.object_at("$.messages")})
-        return plan.next(
-            Choice(self, "Anything to replay?")
-            .when(Condition.is_present("$.Failure"), failed)
-            .when(Condition.number_equals("$.Run.Plan.Objects", 0), summarise)
-            .otherwise(replay)
-        )
-
-    def _map(self, label: str) -> DistributedMap:
-        """A Distributed Map: a child execution for each line of the manifest."""
-        return DistributedMap(
-            self,
-            label,
-            label=label,
-            map_execution_type=StateMachineType.STANDARD,
-            item_reader=_ManifestReader(self._destination),
-            item_selector={
-                "Run": JsonPath.object_at("$.Run"),
-                "Batch": JsonPath.object_at("$$.Map.Item.Value"),
-            },
-            max_concurrency=self._max_concurrency,
-            # Workers count their failures themselves, by objects and messages: a child fails to end the run.
-            tolerated_failure_percentage=0,
-            result_path=JsonPath.DISCARD,
-        )
-
-    def _publish(self) -> DistributedMap:
-        """Copies what is staged to its place."""
-        publish = self._map("Publish")
-        given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
-        worker = self._step("Publish batch", given, step="PUBLISH")
-        publish.item_processor(worker, mode=ProcessorMode.DISTRIBUTED, execution_type=ProcessorType.STANDARD)
-        return publish
-
-    def _replay(self) -> DistributedMap:
-        """Transforms the objects, and stages their results."""
-        replay = self._map("Replay")
-        given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
-        # Children's outputs add up to the map's, which has a limit: they are as small as can be.
-        replayed = Pass(self, "Batch done", result=Result.from_object({}))
-        give_up = self._step("Give up", {**given, "Error": JsonPath.object_at("$.Error")})
-        worker = self._step("Replay batch", given, step="REPLAY", result_path="$.Batch")
-        worker.add_catch(
-            Fail(self, "Stopped", error_path="$.Error.Error", cause_path="$.Error.Cause"),
-            errors=["ReplayStopped"],
-            result_path="$.Error",
-        )
-        worker.add_catch(give_up.next(replayed), result_path="$.Error")
-        worker.next(
-            Choice(self, "Batch finished?")
-            # A worker leaves what it has no time for to its successor.
-            .when(Condition.is_present("$.Batch.Keys[0]"), worker)
-            .otherwise(replayed)
-        )
-        replay.item_processor(
-            Chain.start(worker), mode=ProcessorMode.DISTRIBUTED, execution_type=ProcessorType.STANDARD
-        )
-        return replay
-
-    def _step(
-        self, name: str, payload: dict[str, Any], *, step: str | None = None, result_path: str | None = None
-    ) -> LambdaInvoke:
-        # A large module, which an app without an archive pipeline need not load.
-        from aws_cdk.aws_stepfunctions_tasks import LambdaInvoke  # noqa: PLC0415
-
-        task = LambdaInvoke(
-            self,
-            name,
-            lambda_function=self.function,
-            payload=TaskInput.from_object({"Step": step or name.upper().replace(" ", "_"), **payload}),
-            payload_response_only=True,
-            result_path=result_path,
-            retry_on_service_exceptions=False,
-        )
-        task.add_retry(
-            errors=_PASSING,
-            interval=Duration.seconds(2),
-            backoff_rate=2,
-            max_attempts=8,
-            max_delay=Duration.minutes(2),
-            jitter_strategy=JitterType.FULL,
-        )
-        return task
-
-
-class _ManifestReader(S3JsonLItemReader):
-    """Reads a run's manifest. CDK's own reader asks for the whole bucket, for it does not know the key."""
-
-    def __init__(self, destination: Destination) -> None:
-        super().__init__(bucket=destination.bucket, key=JsonPath.string_at("$.ManifestKey"))
-        self._arn = _manifests(destination)
-
-    def provide_policy_statements(self) -> list[PolicyStatement]:
-        return [PolicyStatement(actions=["s3:GetObject"], resources=[self._arn])]
-
-
-def _manifests(destination: Destination) -> str:
-    return destination.bucket.arn_for_objects(f"{destination.runs_prefix}*")
 
 
 def _listing(bucket: IBucket, prefix: str) -> PolicyStatement:

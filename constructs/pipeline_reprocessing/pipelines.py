@@ -12,7 +12,7 @@ from aws_cdk.aws_iotanalytics import CfnPipeline
 from aws_cdk.aws_stepfunctions import CfnStateMachine, IStateMachine, StateMachine, StateMachineType
 from constructs import Construct, IConstruct
 
-from pipeline_reprocessing.acknowledged import acknowledge_wildcard
+from pipeline_reprocessing.acknowledged import EXECUTIONS, acknowledge_wildcard
 from pipeline_reprocessing.arguments import shown
 from pipeline_reprocessing_handler.request import (
     Failure,
@@ -167,11 +167,7 @@ class _StateMachinePipeline(ReprocessablePipeline):
         arn = self.machine.state_machine_arn
         _refuse_express(self.machine)
         executions = _executions(Stack.of(scope), self.machine)
-        acknowledge_wildcard(
-            scope,
-            executions,
-            "Executions get their names when they start: only their state machine can be named.",
-        )
+        acknowledge_wildcard(scope, executions, EXECUTIONS)
         return PipelineBinding(
             name=arn,
             properties={"Kind": Kind.STATE_MACHINE.value, "Arn": arn},
@@ -197,6 +193,11 @@ def _executions(stack: Stack, machine: IStateMachine) -> str:
         if isinstance(machine, StateMachine)
         else stack.split_arn(arn, ArnFormat.COLON_RESOURCE_NAME).resource_name
     )
+    return executions_of(stack, name)
+
+
+def executions_of(stack: Stack, name: str | None) -> str:
+    """The ARN of all executions of the state machine of that name in the stack's account and region."""
     return stack.format_arn(
         service="states",
         resource="execution",

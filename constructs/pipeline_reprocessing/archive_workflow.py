@@ -1,0 +1,198 @@
+"""What the state machine of an archive pipeline does, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aws_cdk import Duration
+from aws_cdk.aws_iam import PolicyStatement
+from aws_cdk.aws_lambda import Function
+from aws_cdk.aws_stepfunctions import (
+    Chain,
+    Choice,
+    Condition,
+    DistributedMap,
+    Fail,
+    IChainable,
+    JitterType,
+    JsonPath,
+    Pass,
+    ProcessorMode,
+    ProcessorType,
+    Result,
+    S3JsonLItemReader,
+    StateMachineType,
+    TaskInput,
+)
+from constructs import Construct
+
+from pipeline_reprocessing.archive import Destination
+
+if TYPE_CHECKING:
+    from aws_cdk.aws_stepfunctions_tasks import LambdaInvoke
+
+MAPS = ("Replay", "Publish")
+"""The maps' labels: a part of their executions' ARNs."""
+
+_PASSING = [
+    "Throttled",
+    "Lambda.TooManyRequestsException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.ClientExecutionTimeoutException",
+]
+"""Errors after which a step is repeated: it has not run, or AWS asked to come back later."""
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """The steps from plan to close, as states in a construct.
+
+    Args:
+        scope: The construct.
+        function: What does each step.
+        destination: Where the manifest is.
+        settings: What the function is told of the pipeline.
+        max_concurrency: Workers at the same time.
+    """
+
+    scope: Construct
+    function: Function
+    destination: Destination
+    settings: Mapping[str, Any]
+    max_concurrency: int
+
+    def definition(self) -> IChainable:
+        """The first step, and through it all others."""
+        failed = Fail(self.scope, "Failed", error_path="$.Failure.Error", cause_path="$.Failure.Cause")
+        done = Pass(self.scope, "Done", output_path="$.Summary")
+        run = {
+            "Name": JsonPath.string_at("$$.Execution.Name"),
+            "Started": JsonPath.string_at("$$.Execution.StartTime"),
+            "Settings": self.settings,
+        }
+        plan = self._step("Plan", {"Run": run, "Messages": JsonPath.object_at("$.messages")})
+        replay = self._replay()
+        so_far = {"Run": JsonPath.object_at("$.Run"), "State": JsonPath.entire_payload}
+        summarise = self._step("Summarise", so_far)
+        publish = self._publish()
+        close = self._step("Close", so_far)
+
+        plan.next(
+            Choice(self.scope, "Anything to replay?")
+            .when(Condition.is_present("$.Failure"), failed)
+            .when(Condition.number_equals("$.Run.Plan.Objects", 0), summarise)
+            .otherwise(replay)
+        )
+        # A map that stopped is summed up as well: that tells which objects failed, and why.
+        replay.add_catch(summarise, result_path="$.Error")
+        replay.next(summarise)
+        summarise.next(
+            Choice(self.scope, "Enough replayed?")
+            .when(Condition.is_present("$.Failure"), failed)
+            .when(Condition.number_equals("$.Summary.objects", 0), done)
+            .otherwise(publish)
+        )
+        publish.add_catch(close, result_path="$.Error")
+        publish.next(close)
+        close.next(
+            Choice(self.scope, "All published?")
+            .when(Condition.is_present("$.Failure"), failed)
+            .otherwise(done)
+        )
+        return plan
+
+    def _map(self, label: str) -> DistributedMap:
+        """A Distributed Map: a child execution for each line of the manifest."""
+        return DistributedMap(
+            self.scope,
+            label,
+            label=label,
+            map_execution_type=StateMachineType.STANDARD,
+            item_reader=_ManifestReader(self.destination),
+            item_selector={
+                "Run": JsonPath.object_at("$.Run"),
+                "Batch": JsonPath.object_at("$$.Map.Item.Value"),
+            },
+            max_concurrency=self.max_concurrency,
+            # Workers count their failures themselves, by objects and messages: a child fails to end the run.
+            tolerated_failure_percentage=0,
+            result_path=JsonPath.DISCARD,
+        )
+
+    def _publish(self) -> DistributedMap:
+        """Copies what is staged to its place."""
+        publish = self._map("Publish")
+        given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
+        worker = self._step("Publish batch", given, step="PUBLISH")
+        publish.item_processor(worker, mode=ProcessorMode.DISTRIBUTED, execution_type=ProcessorType.STANDARD)
+        return publish
+
+    def _replay(self) -> DistributedMap:
+        """Transforms the objects, and stages their results."""
+        replay = self._map("Replay")
+        given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
+        # Children's outputs add up to the map's, which has a limit: they are as small as can be.
+        replayed = Pass(self.scope, "Batch done", result=Result.from_object({}))
+        give_up = self._step("Give up", {**given, "Error": JsonPath.object_at("$.Error")})
+        worker = self._step("Replay batch", given, step="REPLAY", result_path="$.Batch")
+        worker.add_catch(
+            Fail(self.scope, "Stopped", error_path="$.Error.Error", cause_path="$.Error.Cause"),
+            errors=["ReplayStopped"],
+            result_path="$.Error",
+        )
+        worker.add_catch(give_up.next(replayed), result_path="$.Error")
+        worker.next(
+            Choice(self.scope, "Batch finished?")
+            # A worker leaves what it has no time for to its successor.
+            .when(Condition.is_present("$.Batch.Keys[0]"), worker)
+            .otherwise(replayed)
+        )
+        replay.item_processor(
+            Chain.start(worker), mode=ProcessorMode.DISTRIBUTED, execution_type=ProcessorType.STANDARD
+        )
+        return replay
+
+    def _step(
+        self, name: str, payload: dict[str, Any], *, step: str | None = None, result_path: str | None = None
+    ) -> LambdaInvoke:
+        # A large module, which an app without an archive pipeline need not load.
+        from aws_cdk.aws_stepfunctions_tasks import LambdaInvoke  # noqa: PLC0415
+
+        task = LambdaInvoke(
+            self.scope,
+            name,
+            lambda_function=self.function,
+            payload=TaskInput.from_object({"Step": step or name.upper().replace(" ", "_"), **payload}),
+            payload_response_only=True,
+            result_path=result_path,
+            retry_on_service_exceptions=False,
+        )
+        task.add_retry(
+            errors=_PASSING,
+            interval=Duration.seconds(2),
+            backoff_rate=2,
+            max_attempts=8,
+            max_delay=Duration.minutes(2),
+            jitter_strategy=JitterType.FULL,
+        )
+        return task
+
+
+class _ManifestReader(S3JsonLItemReader):
+    """Reads a run's manifest. CDK's own reader asks for the whole bucket, for it does not know the key."""
+
+    def __init__(self, destination: Destination) -> None:
+        super().__init__(bucket=destination.bucket, key=JsonPath.string_at("$.ManifestKey"))
+        self._arn = manifests(destination)
+
+    def provide_policy_statements(self) -> list[PolicyStatement]:
+        return [PolicyStatement(actions=["s3:GetObject"], resources=[self._arn])]
+
+
+def manifests(destination: Destination) -> str:
+    """The ARN of what is in the folders of runs: nothing narrower has all their manifests in it."""
+    return destination.bucket.arn_for_objects(f"{destination.runs_prefix}*")
