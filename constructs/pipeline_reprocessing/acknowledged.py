@@ -1,4 +1,4 @@
-"""Tells cdk-nag why a permission needs a wildcard. Nothing happens where nobody asks."""
+"""Tells cdk-nag why a permission needs a wildcard, and CDK why what it warns of is right."""
 
 from __future__ import annotations
 
@@ -21,7 +21,19 @@ def acknowledge_wildcard(scope: Construct, arn: str, reason: str) -> None:
         arn: The resource of a statement.
         reason: Why it cannot be narrower.
     """
+    # Nothing happens where nobody asks.
     scope.node.add_validation(_Acknowledgement(scope, arn, reason))
+
+
+def acknowledge_warning(scope: Construct, warning: str, reason: str) -> None:
+    """Acknowledges a warning of CDK's own: unlike others it would fail `cdk synth --strict`, and nobody could help it.
+
+    Args:
+        scope: What CDK warns of.
+        warning: What stands after `ack:` in its text.
+        reason: Why it is right as it is.
+    """
+    Validations.of(scope).acknowledge(Acknowledgment(id=f"Annotation::{warning}", reason=reason))
 
 
 @jsii.implements(IValidation)

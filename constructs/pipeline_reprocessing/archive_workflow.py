@@ -28,6 +28,7 @@ from aws_cdk.aws_stepfunctions import (
 )
 from constructs import Construct
 
+from pipeline_reprocessing.acknowledged import acknowledge_warning
 from pipeline_reprocessing.archive import Destination
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Workflow:
 
     def _map(self, label: str) -> DistributedMap:
         """A Distributed Map: a child execution for each line of the manifest."""
-        return DistributedMap(
+        distributed = DistributedMap(
             self.scope,
             label,
             label=label,
@@ -122,6 +123,12 @@ class Workflow:
             tolerated_failure_percentage=0,
             result_path=JsonPath.DISCARD,
         )
+        acknowledge_warning(
+            distributed,
+            "@aws-cdk/aws-stepfunctions:propertyIgnored",
+            "CDK warns that it ignores the processor's execution type, and does not let it be left out.",
+        )
+        return distributed
 
     def _publish(self) -> DistributedMap:
         """Copies what is staged to its place."""

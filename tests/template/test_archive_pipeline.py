@@ -797,6 +797,13 @@ def test_cdk_nag_finds_nothing(tmp_path: Path) -> None:
     assert [violation["ruleName"] for plugin in found for violation in plugin["violations"]] == []
 
 
+def test_cdk_warns_of_nothing(deployed: Fixture) -> None:
+    """Else `cdk synth --strict` would fail."""
+    messages = deployed.app.synth().get_stack_by_name("Telemetry").messages
+
+    assert [(message.id, message.entry.data) for message in messages] == []
+
+
 def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
     fixture = Fixture(outdir=str(tmp_path))
     PipelineReprocessing(
