@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import jsii
 from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
-from aws_cdk.aws_iam import Grant, IGrantable, Policy, PolicyStatement, Role, ServicePrincipal
+from aws_cdk.aws_iam import Grant, IGrantable, IPrincipal, Policy, PolicyStatement, Role, ServicePrincipal
 from aws_cdk.aws_lambda import Architecture, Code, Function, Runtime
 from aws_cdk.aws_logs import LogGroup, RetentionDays
 from aws_cdk.aws_s3 import IBucket
@@ -40,6 +41,7 @@ MAX_CONCURRENCY = 10_000
 """Child executions that a Distributed Map runs at the same time (Step Functions' quota)."""
 
 
+@jsii.implements(IGrantable)
 class ArchivePipeline(ReprocessablePipeline, Construct):
     r"""Replays raw messages kept in S3 through a function, into another place in S3.
 
@@ -49,6 +51,11 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
     if that is within the tolerance a second map publishes the results. So a run that fails leaves the destination as
     it was, and an object that fails in a run that succeeds leaves its earlier result. Replaying twice is the same as
     once: every object of the archive has one result, published whole and replaced by the next replay.
+
+    It may do what it needs, and with the keys of buckets that know theirs. What else a bucket asks for is granted as
+    to any construct: to its function with `key.grant_decrypt(pipeline)`, as for an archive that is encrypted with a
+    key of KMS and known by its name only; for such a destination `key.grant_encrypt_decrypt(pipeline)` and, to the
+    state machine, `key.grant_decrypt(pipeline.state_machine)`.
 
     Args:
         scope: Where the construct belongs.
@@ -199,6 +206,11 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
             watched=[self._transform.function],
             prerequisites=[self],
         )
+
+    @property
+    def grant_principal(self) -> IPrincipal:
+        """Who reads the archive, calls the transforming function and writes to the destination: the function's role."""
+        return self.role
 
     def grant_start_execution(self, grantee: IGrantable) -> Grant:
         """Lets someone else start a replay.

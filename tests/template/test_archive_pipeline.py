@@ -539,6 +539,39 @@ def test_encrypted_buckets_come_with_their_keys() -> None:
     )
 
 
+def test_keys_of_buckets_known_by_name_are_granted_to_the_pipeline() -> None:
+    fixture = Fixture()
+    key = Key.from_key_arn(fixture.stack, "Key", "arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d")
+
+    key.grant_encrypt_decrypt(fixture.pipeline)
+    key.grant_decrypt(fixture.pipeline.state_machine)
+    PipelineReprocessing(
+        fixture.stack, "Backfill", pipeline=fixture.pipeline, messages=MessageSelection.all()
+    )
+
+    template = fixture.template
+    granted = logical_id(template, "AWS::IAM::Policy", "PipelineRoleDefaultPolicy")
+    policy = template.find_resources("AWS::IAM::Policy")[granted]["Properties"]
+    assert policy["Roles"] == [{"Ref": logical_id(template, "AWS::IAM::Role", "PipelineRole")}]
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*"} <= set(statement["Action"])
+    assert statement["Resource"] == key.key_arn
+    template.has_resource_properties(
+        "AWS::IAM::Policy",
+        {
+            "PolicyDocument": {
+                "Statement": Match.array_with(
+                    [{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key.key_arn}]
+                )
+            },
+            "Roles": [{"Ref": logical_id(template, "AWS::IAM::Role", "PipelineStateMachineRole")}],
+        },
+    )
+    # No run begins before it may read.
+    [resource] = template.find_resources("Custom::PipelineReprocessing").values()
+    assert granted in resource["DependsOn"]
+
+
 def test_an_alias_is_called_as_the_alias() -> None:
     fixture = Fixture(transform=lambda it: Transform.lambda_activity(it.function.add_alias("live")))
     alias = logical_id(fixture.template, "AWS::Lambda::Alias", "Enrich")
