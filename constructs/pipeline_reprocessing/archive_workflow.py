@@ -28,6 +28,7 @@ from aws_cdk.aws_stepfunctions import (
 )
 from constructs import Construct
 
+from archive_replay.settings import MANIFEST
 from pipeline_reprocessing.acknowledged import acknowledge_warning
 from pipeline_reprocessing.archive import Destination
 
@@ -201,5 +202,5 @@ class _ManifestReader(S3JsonLItemReader):
 
 
 def manifests(destination: Destination) -> str:
-    """The ARN of what is in the folders of runs: nothing narrower has all their manifests in it."""
-    return destination.bucket.arn_for_objects(f"{destination.runs_prefix}*")
+    """The ARN of the manifests of all runs."""
+    return destination.bucket.arn_for_objects(f"{destination.runs_prefix}*/{MANIFEST}")

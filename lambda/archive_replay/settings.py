@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+MANIFEST = "manifest.jsonl"
+"""What a run's manifest is called in the run's folder."""
+
 
 class Layout(StrEnum):
     """How the keys of an archive are made."""
@@ -174,7 +177,7 @@ class Run:
 
     @property
     def manifest_key(self) -> str:
-        return f"{self.folder}manifest.jsonl"
+        return f"{self.folder}{MANIFEST}"
 
     @property
     def results_prefix(self) -> str:

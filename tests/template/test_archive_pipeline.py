@@ -214,7 +214,14 @@ def test_the_state_machine_may_call_its_function_and_read_manifests(template: Te
             "Effect": "Allow",
             "Action": "s3:GetObject",
             "Resource": {
-                "Fn::Join": ["", ["arn:", {"Ref": "AWS::Partition"}, ":s3:::result-bucket/runs/telemetry/*"]]
+                "Fn::Join": [
+                    "",
+                    [
+                        "arn:",
+                        {"Ref": "AWS::Partition"},
+                        ":s3:::result-bucket/runs/telemetry/*/manifest.jsonl",
+                    ],
+                ]
             },
         },
     ]
