@@ -200,9 +200,19 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
         Not the state machine's definition is watched, but what was said to this construct: another version of this
         library must not replay anything.
         """
+        destination = self._destination.settings
         return replace(
             ReprocessablePipeline.state_machine(self.state_machine).bind(scope),
-            fingerprint=self._settings,
+            # The batch size is among it, for a function may look at a message's neighbours, and the buffer interval,
+            # for it decides which objects a time selects. Left out is what changes no result: where errors and the
+            # notes of runs go, how many workers there are, and what is tolerated. Tolerance decides whether a run may
+            # publish, not what. A run that failed for the lack of it has failed its deploy, so the next one starts it
+            # anyway; where no deploy waited for it, `version` does.
+            fingerprint={
+                "Source": self._settings["Source"],
+                "Function": self._settings["Function"],
+                "Destination": {name: destination[name] for name in ("Bucket", "Prefix")},
+            },
             watched=[self._transform.function],
             prerequisites=[self],
         )

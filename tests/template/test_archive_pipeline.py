@@ -458,29 +458,56 @@ CHANGES: dict[str, dict[str, Any]] = {
         )
     },
     "destination": {"destination": lambda it: Destination(it.results, prefix="other/")},
+    "destination bucket": {"destination": lambda it: Destination(it.raw, prefix="telemetry/")},
+}
+KEEPS: dict[str, dict[str, Any]] = {
     "concurrency": {"max_concurrency": 41},
     "tolerance": {"tolerated_failure_percentage": 1},
+    "memory": {"memory_size": 3008},
+    "errors prefix": {
+        "destination": lambda it: Destination(it.results, prefix="telemetry/", errors_prefix="bad/")
+    },
+    "runs prefix": {
+        "destination": lambda it: Destination(it.results, prefix="telemetry/", runs_prefix="notes/")
+    },
 }
 
 
+@pytest.fixture(scope="module")
+def trigger() -> str:
+    return Fixture().trigger
+
+
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_is_said_of_the_pipeline_is_part_of_the_trigger(change: str) -> None:
-    assert Fixture(**CHANGES[change]).trigger != Fixture().trigger
+def test_what_decides_the_resulting_data_is_part_of_the_trigger(change: str, trigger: str) -> None:
+    assert Fixture(**CHANGES[change]).trigger != trigger
 
 
-def test_the_trigger_does_not_change_with_memory_or_with_this_library_s_own_code(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_buffer_interval_is_part_of_the_trigger() -> None:
+    """For it decides which objects a time selects."""
+    short = Fixture(source=lambda it: Archive.firehose(it.raw, buffer_interval=Duration.minutes(5)))
+    long = Fixture(source=lambda it: Archive.firehose(it.raw, buffer_interval=Duration.minutes(10)))
+
+    assert short.trigger != long.trigger
+
+
+@pytest.mark.parametrize("change", KEEPS)
+def test_what_changes_no_result_is_not(change: str, trigger: str) -> None:
+    assert Fixture(**KEEPS[change]).trigger == trigger
+
+
+def test_the_trigger_does_not_change_with_this_library_s_own_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trigger: str
 ) -> None:
-    plain, larger = Fixture(), Fixture(memory_size=3008)
-    triggers = {plain.trigger, larger.trigger}
+    plain = Fixture()
     other = tmp_path / "archive_replay"
     other.mkdir()
     (other / "index.py").write_text("def handler(event, context): ...")
     monkeypatch.setattr("pipeline_reprocessing.archive_pipeline.packaged", lambda *_: tmp_path)
     upgraded = Fixture()
 
-    assert triggers == {upgraded.trigger}
-    assert asset_of(plain) == asset_of(larger) != asset_of(upgraded)
+    assert upgraded.trigger == trigger
+    assert asset_of(upgraded) != asset_of(plain)
 
 
 def asset_of(fixture: Fixture) -> str:
