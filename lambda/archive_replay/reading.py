@@ -66,11 +66,11 @@ class Batch:
         """The messages as one JSON list."""
         return b"[%b]" % b",".join(self.messages)
 
-    def halves(self) -> tuple[Batch, Batch]:
-        middle = len(self) // 2
+    def cut(self, place: int) -> tuple[Batch, Batch]:
+        """The first messages, so many, and the rest."""
         return (
-            Batch(self.numbers[:middle], self.messages[:middle], self.values[:middle]),
-            Batch(self.numbers[middle:], self.messages[middle:], self.values[middle:]),
+            Batch(self.numbers[:place], self.messages[:place], self.values[:place]),
+            Batch(self.numbers[place:], self.messages[place:], self.values[place:]),
         )
 
 

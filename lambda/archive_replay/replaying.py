@@ -18,10 +18,10 @@ from archive_replay.reading import JsonLines, Reader, gunzipped
 from archive_replay.settings import Contract, Run, WorkItem
 from archive_replay.storage import Storage
 from archive_replay.transforms import (
-    MAX_SEARCH,
     FirehoseTransformation,
     Invoke,
     LambdaActivity,
+    Search,
     Transform,
     lines_of,
     outcomes,
@@ -165,7 +165,7 @@ class Worker:
         self._storage = storage
         self._invoke = invoke
         self._layout = layout_of(run.settings.source)
-        self._search = MAX_SEARCH
+        self._search = Search()
 
     def replay(self, item: WorkItem, *, remaining: Remaining) -> WorkItem:
         """Replays as many of a work item's objects as there is time for.
@@ -257,19 +257,15 @@ class Worker:
                     ):
                         if remaining() < MARGIN_SECONDS:
                             raise OutOfTime
-                        failed = 0
-                        for outcome in outcomes(transform, batch, search=self._search):
+                        for outcome in outcomes(transform, batch, self._search):
                             results.write(outcome.data)
                             tally.messages_in += outcome.messages
                             tally.messages_out += outcome.count
                             tally.messages_dropped += outcome.dropped
-                            failed += len(outcome.failures)
                             for failure in outcome.failures:
                                 errors.add(failure.number, failure.message, failure.reason)
                             if self._is_strict and errors.tally.messages_failed:
                                 raise NoResult
-                        # A function that fails on everything is not searched for poison again and again.
-                        self._search = 0 if failed == len(batch) else MAX_SEARCH
                     failed = errors.tally.messages_failed
                     # An empty result would replace what an earlier run made of these messages.
                     if failed and (self._is_strict or failed == tally.messages_in + errors.unreadable):

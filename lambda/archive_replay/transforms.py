@@ -16,12 +16,14 @@ from archive_replay.reading import Batch, parse
 MAX_SEARCH = 64
 """Calls spent on finding the messages of one batch on which the function fails, before its rest counts as failed."""
 HOPELESS = 5
-"""Messages of a batch that fail each by itself before anything has succeeded, after which no more are looked for."""
+"""Payloads that fail for good, and nothing that succeeds, after which no more is searched."""
 
 Invoke = Callable[[bytes], bytes]
 
-_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
-_ENCODE_ASCII = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+# A number such as 1e999 is JSON, but what Python makes of it is not.
+_PLAIN: dict[str, Any] = {"separators": (",", ":"), "check_circular": False, "allow_nan": False}
+_ENCODE = json.JSONEncoder(ensure_ascii=False, **_PLAIN).encode
+_ENCODE_ASCII = json.JSONEncoder(**_PLAIN).encode
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,11 @@ class LambdaActivity:
         messages = _answer(self.invoke(batch.array))
         if not isinstance(messages, list):
             raise ContractBroken(f"the function must return a list of messages, got {_kind(messages)}")
-        return Outcome(
-            lines_of(messages), len(messages), dropped=max(0, len(batch) - len(messages)), messages=len(batch)
-        )
+        try:
+            lines = lines_of(messages)
+        except (ValueError, RecursionError) as error:
+            raise FunctionFailed(f"the function must return JSON: {error}") from error
+        return Outcome(lines, len(messages), dropped=max(0, len(batch) - len(messages)), messages=len(batch))
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,20 @@ class FirehoseTransformation:
         return Outcome(b"".join(line + b"\n" for line in lines), len(lines), dropped, failures, len(batch))
 
 
-def outcomes(transform: Transform, batch: Batch, *, search: int = MAX_SEARCH) -> Iterator[Outcome]:
+@dataclass
+class Search:
+    """How the function fares, from batch to batch: what fails on everything is not searched for poison every time."""
+
+    in_vain: int = 0
+    """Payloads that failed for good since something succeeded."""
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the function seems to fail on everything."""
+        return self.in_vain >= HOPELESS
+
+
+def outcomes(transform: Transform, batch: Batch, search: Search | None = None) -> Iterator[Outcome]:
     """What becomes of a batch, in its order, whatever the function does.
 
     Where it fails on a batch, the batch is halved until the messages are found that make it fail: one poisonous
@@ -162,37 +179,49 @@ def outcomes(transform: Transform, batch: Batch, *, search: int = MAX_SEARCH) ->
     Args:
         transform: The contract.
         batch: The messages.
-        search: Calls to spend on that; what then still fails, fails together.
+        search: How the function fared with the batches before. Default: nothing is known of it.
     """
-    waiting = [batch]
+    search = search or Search()
+    # One message tells cheaply whether a function that failed on everything still does.
+    waiting = list(reversed(batch.cut(1))) if search.is_hopeless and len(batch) > 1 else [batch]
     calls = -1
-    in_vain = 0
     succeeded = False
     while waiting:
         part = waiting.pop()
         calls += 1
         try:
             outcome = transform(part)
+        except ContractBroken as error:
+            yield _failed(part, error)
         except FunctionFailed as error:
-            hopeless = in_vain >= HOPELESS and not succeeded
-            if len(part) > 1 and calls < search and not hopeless and not isinstance(error, ContractBroken):
-                waiting += reversed(part.halves())
+            hopeless = search.is_hopeless and not succeeded
+            if len(part) > 1 and calls < MAX_SEARCH and not hopeless:
+                waiting += reversed(part.cut(len(part) // 2))
             else:
-                in_vain += 1
-                yield Outcome(
-                    failures=[
-                        Failed(number, message, str(error))
-                        for number, message in zip(part.numbers, part.messages, strict=True)
-                    ],
-                    messages=len(part),
-                )
+                search.in_vain += 1
+                yield _failed(part, error)
         else:
+            search.in_vain = 0
             succeeded = True
             yield outcome
 
 
+def _failed(batch: Batch, error: FunctionFailed) -> Outcome:
+    """All of the batch's messages failed, and for the same reason."""
+    failures = [
+        Failed(number, message, str(error))
+        for number, message in zip(batch.numbers, batch.messages, strict=True)
+    ]
+    return Outcome(failures=failures, messages=len(batch))
+
+
 def lines_of(messages: Sequence[Any]) -> bytes:
-    """The messages as JSON, each a line with its newline."""
+    """The messages as JSON, each a line with its newline.
+
+    Raises:
+        ValueError: A number in them cannot be told in JSON.
+        RecursionError: They are nested too deeply.
+    """
     if not messages:
         return b""
     try:
@@ -227,7 +256,8 @@ def _by_id(answer: Any, ids: Sequence[str]) -> list[Mapping[str, Any]]:
             f"the function did not return the recordId '{missing[0]}' ({len(missing)} are missing)"
         )
     if len(by_id) > len(ids):
-        strange = next(record_id for record_id in by_id if record_id not in set(ids))
+        given = set(ids)
+        strange = next(record_id for record_id in by_id if record_id not in given)
         raise ContractBroken(f"the function returned the recordId '{strange}', which it was not given")
     return [by_id[record_id] for record_id in ids]
 

@@ -179,10 +179,10 @@ def test_an_empty_object_has_no_messages(data: bytes) -> None:
     assert reading.rejected == []
 
 
-def test_halves_are_the_whole() -> None:
+def test_a_batch_that_is_cut_is_still_the_whole() -> None:
     [batch] = Reading([b'{"a": 1}\n{"b": 2}\n{"c": 3}']).batches
 
-    first, second = batch.halves()
+    first, second = batch.cut(1)
 
     assert [*first.values, *second.values] == list(batch.values)
     assert [*first.numbers, *second.numbers] == list(batch.numbers)

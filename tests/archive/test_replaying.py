@@ -429,8 +429,40 @@ def test_a_function_that_fails_on_everything_is_not_searched_for_poison_in_every
     assert answer["Cause"].startswith(
         "2 of 3 objects and 10,002 of 10,002 messages failed, 1 objects were not replayed, tolerated are 50%; first: "
     )
-    # One for each batch, the search in the first one, and none for the object after the run had failed.
-    assert len(calls) < 101 + 30
+    # The search in the first batch, two calls for each of the others, none for the object after the run had failed.
+    assert len(calls) < 30 + 2 * 100
+    assert [len(messages) for messages in calls[-4:]] == [1, 99, 1, 1]
+
+
+def test_an_object_with_nothing_but_poison_costs_its_neighbours_nothing(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    pipeline.settings["MaxConcurrency"] = 1
+    fill(pipeline, [{"t": 0}], [{"t": n} for n in range(10)], [{"t": 0}], [{"t": n} for n in range(10)])
+    pipeline.function.code = lambda messages: [{"t": 10 // message["t"]} for message in messages]
+
+    summary = pipeline.replay(All=True)
+
+    assert (summary["objectsFailed"], summary["messagesFailed"], summary["messagesOut"]) == (2, 4, 18)
+
+
+def test_a_function_that_recovers_is_trusted_again(pipeline: Any) -> None:
+    tolerating(pipeline, 100)
+    pipeline.settings["MaxConcurrency"] = 1
+    objects = [
+        [{"n": n, "bad": True} for n in range(10)],
+        *[[{"n": n, "bad": n == 5} for n in range(10)]] * 2,
+    ]
+    fill(pipeline, *objects)
+
+    def code(messages: Any) -> Any:
+        assert not any(message["bad"] for message in messages), "bad"
+        return messages
+
+    pipeline.function.code = code
+
+    summary = pipeline.replay(All=True)
+
+    assert (summary["messagesFailed"], summary["messagesOut"]) == (10 + 1 + 1, 9 + 9)
 
 
 def test_without_tolerance_a_worker_calls_until_it_knows_which_message_fails_and_no_more(

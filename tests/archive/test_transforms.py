@@ -249,6 +249,19 @@ def test_a_result_that_is_no_json_costs_its_message() -> None:
     assert total(found) == ([{"r": 1.0}], 0, [(2, "the function must return JSON: NaN is not JSON")])
 
 
+def test_a_number_that_json_cannot_tell_costs_its_message() -> None:
+    def invoke(payload: bytes) -> bytes:
+        return payload  # as it is: in other languages 1e999 stays what it is
+
+    batch = Batch([1, 2], [b'{"r": 1}', b'{"r": 1e999}'], [])
+
+    found = list(outcomes(LambdaActivity(invoke), batch))
+
+    results, _, [(number, reason)] = total(found)
+    assert (results, number) == ([{"r": 1}], 2)
+    assert reason.startswith("the function must return JSON: Out of range float values")
+
+
 def test_a_function_that_always_fails_is_not_called_for_every_message() -> None:
     calls = 0
 
