@@ -26,7 +26,7 @@ from typing import Any
 
 from archive_replay.planning import plan
 from archive_replay.reading import Batch
-from archive_replay.replaying import Worker
+from archive_replay.replaying import InTime, Worker
 from archive_replay.settings import Run, Selection
 from archive_replay.storage import CHUNK, Storage, connect
 from archive_replay.transforms import Outcome, lines_of
@@ -108,7 +108,7 @@ def identity(folder: Path) -> int:
     def unchanged(batch: Batch) -> Outcome:
         return Outcome(lines_of(batch.values), len(batch), messages=len(batch))
 
-    worker._transform = lambda _: unchanged  # type: ignore[assignment,method-assign]  # the seam under test
+    worker._transform = lambda *_: unchanged  # type: ignore[method-assign]  # the seam under test
     return _replay(worker, folder)
 
 
@@ -146,7 +146,8 @@ def _worker(folder: Path, contract: str, invoke: Callable[[bytes], bytes]) -> Wo
 
 
 def _replay(worker: Worker, folder: Path) -> int:
-    tally = worker._replay(_firehose_key(datetime(2025, 1, 1, tzinfo=UTC), 1), lambda: 900.0)
+    key = _firehose_key(datetime(2025, 1, 1, tzinfo=UTC), 1)
+    tally = worker._replay(key, InTime(lambda: 900.0, worker._invoke))
     assert tally.messages_in == tally.messages_out
     assert tally.failed_objects == tally.messages_failed == 0
     assert tally.bytes_in == (folder / "archive.gz").stat().st_size

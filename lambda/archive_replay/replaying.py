@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from archive_replay.faults import ObjectFailure, ReplayStopped, Superseded
+from archive_replay.faults import FunctionFailed, ObjectFailure, ReplayStopped, Superseded, Throttled
 from archive_replay.layouts import layout_of
 from archive_replay.reading import JsonLines, Reader, gunzipped
 from archive_replay.settings import Contract, Run, WorkItem
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from archive_replay.uploads import Upload
 
-MARGIN_SECONDS = 30.0
-"""Time kept for writing down what was done, before Lambda ends the function."""
+MARGIN_SECONDS = 60.0
+"""Time kept for what boto3 repeats and for writing down what was done, before Lambda ends the function."""
 MAX_TOLD = 10
 """Failures that a result tells of; the errors prefix has all of them."""
 MAX_REASON = 1000
@@ -43,7 +43,7 @@ Remaining = Callable[[], float]
 
 
 class OutOfTime(Exception):
-    """The function ends before the object does."""
+    """The function ends before the object does; the text says why."""
 
 
 class NoResult(Exception):
@@ -149,6 +149,49 @@ class Errors:
         self._upload.write(lines_of([entry]))
 
 
+class InTime:
+    """Does what there is time for, and raises `OutOfTime` before Lambda would end the function.
+
+    A call of the user's function may take as long as the longest one so far did: a worker that is ended loses all that
+    is left of its work item, one that stops leaves it to the next call.
+
+    Args:
+        remaining: Tells the time left.
+        invoke: Calls the user's function.
+    """
+
+    def __init__(self, remaining: Remaining, invoke: Invoke) -> None:
+        self._remaining = remaining
+        self._invoke = invoke
+        self._longest = 0.0
+        self._failure = ""
+
+    def chunks(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The chunks, one after the other."""
+        for chunk in chunks:
+            self._check()
+            yield chunk
+
+    def invoke(self, payload: bytes) -> bytes:
+        """What the user's function gives for the payload."""
+        before = self._check()
+        try:
+            return self._invoke(payload)
+        except FunctionFailed as error:
+            self._failure = f"; your function failed last with {error}"
+            raise
+        finally:
+            self._longest = max(self._longest, before - self._remaining())
+
+    def _check(self) -> float:
+        left = self._remaining()
+        if left < MARGIN_SECONDS + self._longest:
+            raise OutOfTime(
+                f"takes longer than a function may run: it is too large, or your function too slow{self._failure}"
+            )
+        return left
+
+
 class Worker:
     """Replays work items of one run.
 
@@ -182,14 +225,17 @@ class Worker:
             Throttled: The work item should be repeated later.
         """
         tally, done, stopped = Tally(), 0, ""
+        in_time = InTime(remaining, self._invoke)
         try:
             for key in item.keys:
                 try:
-                    tally.add(self._replay(key, remaining))
-                except OutOfTime:
+                    tally.add(self._replay(key, in_time))
+                except (OutOfTime, Throttled) as error:
                     if done:
-                        break  # the next call begins with it
-                    tally.add(self._give_up(key, "takes longer than a function may run: it is too large"))
+                        break  # what is done stays done, and the next call begins with this one
+                    if isinstance(error, Throttled):
+                        raise
+                    tally.add(self._give_up(key, str(error)))
                 done += 1
                 if self._verdict(tally):
                     break
@@ -237,12 +283,18 @@ class Worker:
     def _is_strict(self) -> bool:
         return not self._run.settings.tolerated_failure_percentage
 
-    def _replay(self, key: str, remaining: Remaining) -> Tally:
+    def _replay(self, key: str, in_time: InTime) -> Tally:
         """Replays one object: afterwards its result is staged whole and its errors are noted, or only those."""
         settings = self._run.settings
         tally = Tally(objects=1)
-        transform = self._transform(key)
+        transform = self._transform(key, in_time.invoke)
         with self._errors(key) as errors:
+
+            def reject(number: int, text: bytes, reason: str) -> None:
+                errors.add_unreadable(number, text, reason)
+                if self._is_strict:
+                    raise NoResult
+
             try:
                 with self._storage.upload(
                     settings.destination.bucket,
@@ -253,10 +305,10 @@ class Worker:
                 ) as results:
                     chunks = _counted(self._storage.read(settings.source.bucket, key), tally)
                     for batch in self.reader.batches(
-                        gunzipped(chunks), size=settings.function.batch_size, reject=errors.add_unreadable
+                        in_time.chunks(gunzipped(chunks)),
+                        size=settings.function.batch_size,
+                        reject=reject,
                     ):
-                        if remaining() < MARGIN_SECONDS:
-                            raise OutOfTime
                         for outcome in outcomes(transform, batch, self._search):
                             results.write(outcome.data)
                             tally.messages_in += outcome.messages
@@ -307,15 +359,15 @@ class Worker:
             started=self._run.started,
         )
 
-    def _transform(self, key: str) -> Transform:
+    def _transform(self, key: str, invoke: Invoke) -> Transform:
         function = self._run.settings.function
         if function.contract is Contract.LAMBDA_ACTIVITY:
-            return LambdaActivity(self._invoke)
+            return LambdaActivity(invoke)
         interval = self._layout.interval(key)
         stream = self._layout.stream(key) or "archive"
         _, partition, _, region, account, *_ = function.arn.split(":")
         return FirehoseTransformation(
-            self._invoke,
+            invoke,
             stream_arn=f"arn:{partition}:firehose:{region}:{account}:deliverystream/{stream}",
             region=region,
             arrived=interval[0] if interval else datetime.fromisoformat(self._run.started),

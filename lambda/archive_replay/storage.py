@@ -175,9 +175,10 @@ class Storage:
 
 def connect() -> tuple[S3Client, LambdaClient]:
     """Clients for the real thing: boto3's standard retries, and time enough for the longest function."""
+    # Half a minute of pauses at most, which is within the time that a worker keeps; past that the state machine waits.
     # A bare botocore session: boto3's resource layer costs start-up time and is not used.
     session = Session()
-    retries: Any = {"mode": "standard", "total_max_attempts": 8}
+    retries: Any = {"mode": "standard", "total_max_attempts": 6}
     s3 = session.create_client("s3", config=Config(retries=retries, read_timeout=60, connect_timeout=10))
     functions = session.create_client(
         "lambda", config=Config(retries=retries, read_timeout=905, connect_timeout=10, tcp_keepalive=True)

@@ -238,6 +238,16 @@ class FakeS3:
 
 
 @dataclass
+class Context:
+    """Seconds left to the worker."""
+
+    left: float = 900.0
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.left * 1000)
+
+
+@dataclass
 class FakeLambda:
     """The user's function: Python code instead of a container."""
 
@@ -245,6 +255,9 @@ class FakeLambda:
     events: list[Any] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
     response_limit: int = 6 << 20
+    seconds: float = 0.0
+    """How long each call takes; the worker waits for it."""
+    worker: Context = field(default_factory=Context)
 
     def fail(self, code: str, status: int) -> None:
         """Makes the next call fail."""
@@ -255,6 +268,8 @@ class FakeLambda:
         assert len(Payload) <= 6_291_556
         if self.faults:
             raise self.faults.pop(0)
+        self.worker.left -= self.seconds
+        assert self.worker.left > 0, "Lambda would have ended the worker"
         event = json.loads(Payload)
         self.events.append(event)
         try:
@@ -288,18 +303,6 @@ class FakeClock(Clock):
 
 
 @dataclass
-class Context:
-    """Seconds left to a function; each look takes some."""
-
-    left: float = 900.0
-    each: float = 0.0
-
-    def get_remaining_time_in_millis(self) -> int:
-        self.left -= self.each
-        return int(self.left * 1000)
-
-
-@dataclass
 class Pipeline:
     """An archive pipeline, and a state machine that calls its steps one after the other."""
 
@@ -307,7 +310,6 @@ class Pipeline:
     function: FakeLambda
     settings: dict[str, Any]
     clock: FakeClock = field(default_factory=FakeClock)
-    context: Context = field(default_factory=Context)
     started: str = "2026-02-01T00:00:00.000Z"
     name: str = "run-1"
 
@@ -319,6 +321,10 @@ class Pipeline:
         body = gzip.compress(text) if compress and raw is None else text
         self.s3.buckets[SOURCE][key] = Stored(body, {})
         return key
+
+    @property
+    def context(self) -> Context:
+        return self.function.worker
 
     @staticmethod
     def channel_key(start: datetime, number: int = 0) -> str:

@@ -346,7 +346,7 @@ def test_what_there_is_no_time_for_is_left_to_the_next_call(pipeline: Any) -> No
     fill(pipeline, *[[{"o": o, "n": n} for n in range(20)] for o in range(5)])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
-    pipeline.context.left, pipeline.context.each = 100, 10  # two batches for each object, and 30 s are kept
+    pipeline.function.seconds = 120  # two batches for each object
 
     left = pipeline._step("REPLAY", planned["Run"], Batch=item)
 
@@ -358,23 +358,91 @@ def test_what_there_is_no_time_for_is_left_to_the_next_call(pipeline: Any) -> No
     assert len(pipeline.s3.lines("out/")) == 100
 
 
+def test_a_call_that_may_take_too_long_is_not_begun(pipeline: Any) -> None:
+    pipeline.settings["MaxConcurrency"] = 1
+    fill(pipeline, [{"t": 1}], [{"t": 2}], [{"t": 3}])
+    planned = pipeline.plan(All=True)
+    [item] = pipeline.manifest()
+    pipeline.function.seconds = 350
+
+    left = pipeline._step("REPLAY", planned["Run"], Batch=item)
+
+    assert left["Keys"] == item["Keys"][2:]
+    assert pipeline.context.left == 200
+
+
 def test_an_object_that_takes_longer_than_a_function_may_run_costs_that_object(pipeline: Any) -> None:
     tolerating(pipeline, 60)
     pipeline.settings["MaxConcurrency"] = 1
     keys = fill(pipeline, [{"n": n} for n in range(200)], [{"n": 1}])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
-    pipeline.context.left, pipeline.context.each = 100, 10
+    pipeline.function.seconds = 100
 
     left = pipeline._step("REPLAY", planned["Run"], Batch=item)
-    pipeline.context.left = 100
+    pipeline.context.left = 900
     pipeline._step("REPLAY", planned["Run"], Batch=left)
 
     summary = pipeline.finish(planned)
     assert summary["failures"] == [
-        {"Key": keys[0], "Reason": "takes longer than a function may run: it is too large"}
+        {
+            "Key": keys[0],
+            "Reason": "takes longer than a function may run: it is too large, or your function too slow",
+        }
     ]
     assert pipeline.s3.lines("out/") == [{"n": 1}]
+
+
+def test_a_function_that_times_out_again_and_again_ends_no_worker(pipeline: Any) -> None:
+    tolerating(pipeline, 60)
+    pipeline.settings["MaxConcurrency"] = 1
+    keys = fill(pipeline, [{"n": n} for n in range(10)], [{"n": 1}])
+    planned = pipeline.plan(All=True)
+    [item] = pipeline.manifest()
+    pipeline.function.seconds = 300
+
+    def code(messages: Any) -> Any:
+        raise TimeoutError("Task timed out after 300.00 seconds")
+
+    pipeline.function.code = code
+
+    left = pipeline._step("REPLAY", planned["Run"], Batch=item)
+
+    assert left["Keys"] == keys[1:]
+    [error] = pipeline.s3.lines("errors/")
+    assert error["reason"] == (
+        "takes longer than a function may run: it is too large, or your function too slow; "
+        "your function failed last with TimeoutError: Task timed out after 300.00 seconds"
+    )
+
+
+def test_an_object_of_which_nothing_can_be_read_is_left_in_time_too(pipeline: Any) -> None:
+    tolerating(pipeline, 60)
+    pipeline.settings["MaxConcurrency"] = 1
+    fill(pipeline, [{"n": 1}])
+    pipeline.put(pipeline.channel_key(START + timedelta(days=1)), raw=b"nonsense\n" * 10)
+    planned = pipeline.plan(All=True)
+    [item] = pipeline.manifest()
+    pipeline.function.seconds = 850
+
+    left = pipeline._step("REPLAY", planned["Run"], Batch=item)
+
+    assert left["Keys"] == item["Keys"][1:]
+
+
+def test_what_was_done_before_aws_asked_to_come_back_later_is_not_done_again(pipeline: Any) -> None:
+    pipeline.settings["MaxConcurrency"] = 1
+    fill(pipeline, [{"t": 1}], [{"t": 2}], [{"t": 3}])
+    planned = pipeline.plan(All=True)
+    [item] = pipeline.manifest()
+    pipeline.s3.fail("GetObject", "SlowDown", 503, "dt=2025-01-02")
+
+    left = pipeline._step("REPLAY", planned["Run"], Batch=item)
+
+    assert left == {"Number": 0, "Keys": item["Keys"][1:], "Part": 1}
+    assert pipeline._step("REPLAY", planned["Run"], Batch=left)["Keys"] == []
+    assert [event[0]["t"] for event in pipeline.function.events] == [1, 2, 3]
+    assert pipeline.finish(planned)["messagesIn"] == 3
 
 
 def test_a_worker_that_came_to_an_end_costs_what_was_left_of_its_work_item(pipeline: Any) -> None:
@@ -486,7 +554,7 @@ def test_without_tolerance_a_worker_calls_until_it_knows_which_message_fails_and
 
 
 def test_without_tolerance_an_unreadable_line_ends_the_object_and_the_run(pipeline: Any) -> None:
-    pipeline.put(pipeline.channel_key(START), raw=b"nonsense\n")
+    pipeline.put(pipeline.channel_key(START), raw=b"nonsense\n" * 1000)
 
     answer = pipeline.replay(All=True)
 
