@@ -11,6 +11,11 @@ from archive_replay.faults import Denied, ReplayStopped, Throttled
 
 ABSENT = {"404", "NoSuchKey", "NotFound"}
 DENIED = {"403", "AccessDenied", "AccessDeniedException", "Forbidden", "AllAccessDisabled"}
+_PASSING = {
+    "SlowDown",
+    "RequestTimeout",
+    "NoSuchUpload",  # completed before, when boto3 repeats what had no answer
+}
 CONFLICT = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
 
 
@@ -27,9 +32,9 @@ def explained(action: str) -> Iterator[None]:
 
 
 def is_passing(error: ClientError) -> bool:
-    """Whether the same call may go well later."""
+    """Whether the same work may go well later."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or status == 429 or code_of(error) in {"SlowDown", "RequestTimeout"}
+    return status >= 500 or status == 429 or code_of(error) in _PASSING
 
 
 def code_of(error: ClientError) -> str:

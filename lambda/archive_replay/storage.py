@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 """Bytes read at once."""
+CONNECTIONS = 16
+"""Requests to S3 at the same time."""
 
 _NOT_IN_ONE = {"InvalidRequest", "NotImplemented"}
 """What S3 answers to a copy of more than 5 GB, and where it knows no condition on a copy."""
@@ -179,7 +181,10 @@ def connect() -> tuple[S3Client, LambdaClient]:
     # A bare botocore session: boto3's resource layer costs start-up time and is not used.
     session = Session()
     retries: Any = {"mode": "standard", "total_max_attempts": 6}
-    s3 = session.create_client("s3", config=Config(retries=retries, read_timeout=60, connect_timeout=10))
+    s3 = session.create_client(
+        "s3",
+        config=Config(retries=retries, read_timeout=60, connect_timeout=10, max_pool_connections=CONNECTIONS),
+    )
     functions = session.create_client(
         "lambda", config=Config(retries=retries, read_timeout=905, connect_timeout=10, tcp_keepalive=True)
     )

@@ -14,10 +14,8 @@ from typing import Any
 from archive_replay.faults import ReplayStopped
 from archive_replay.replaying import Tally
 from archive_replay.settings import Run
-from archive_replay.storage import Storage
+from archive_replay.storage import CONNECTIONS, Storage
 
-READERS = 16
-"""Results read at the same time."""
 MAX_CAUSE = 4000
 """Characters of a cause: Step Functions takes 32,768, CloudFormation shows far fewer."""
 
@@ -39,7 +37,7 @@ def summarise(run: Run, storage: Storage, *, now: datetime, error: str = "") -> 
     bucket = run.settings.destination.bucket
     keys = [item.key for item in storage.list(bucket, run.results_prefix)]
     tally, stopped = Tally(), ""
-    with ThreadPoolExecutor(READERS) as readers:
+    with ThreadPoolExecutor(CONNECTIONS) as readers:
         for result in readers.map(lambda key: storage.read_json(bucket, key), keys):
             stopped = stopped or result["Stopped"]
             del result["Stopped"]
@@ -90,7 +88,7 @@ def close(
     bucket = run.settings.destination.bucket
     keys = [item.key for item in storage.list(bucket, run.published_prefix)]
     done, superseded, stopped = 0, 0, ""
-    with ThreadPoolExecutor(READERS) as readers:
+    with ThreadPoolExecutor(CONNECTIONS) as readers:
         for note in readers.map(lambda key: storage.read_json(bucket, key), keys):
             stopped = stopped or note["Stopped"]
             superseded += note["Superseded"]

@@ -141,7 +141,12 @@ def test_parts_are_not_completed_after_a_conflict(pipeline: Any, monkeypatch: py
 
 @pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
 @pytest.mark.parametrize(
-    ("code", "status", "expected"), [("AccessDenied", 403, ReplayStopped), ("InternalError", 500, Throttled)]
+    ("code", "status", "expected"),
+    [
+        ("AccessDenied", 403, ReplayStopped),
+        ("InternalError", 500, Throttled),
+        ("NoSuchUpload", 404, Throttled),
+    ],
 )
 def test_a_part_that_cannot_be_written_leaves_no_upload_behind(
     pipeline: Any, monkeypatch: pytest.MonkeyPatch, operation: str, code: str, status: int, expected: Any
