@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -99,9 +101,11 @@ class Handler:
         return {}
 
     def _summarise(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-        summary, cause = summarise(
-            run, self._storage(), now=self._clock.now(), error=_described(event["State"].get("Error"))
-        )
+        error = _described(event["State"].get("Error"))
+        try:
+            summary, cause = summarise(run, self._storage(), now=self._clock.now(), error=error)
+        except ReplayStopped as stopped:
+            return _failure("ReplayFailed", str(stopped))
         if cause:
             return _failure("ReplayFailed", cause)
         return {"Run": event["Run"], "ManifestKey": run.manifest_key, "Summary": summary}
@@ -112,13 +116,11 @@ class Handler:
 
     def _close(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
         state = event["State"]
-        summary, cause = close(
-            run,
-            state["Summary"],
-            self._storage(),
-            now=self._clock.now(),
-            error=_described(state.get("Error")),
-        )
+        error = _described(state.get("Error"))
+        try:
+            summary, cause = close(run, state["Summary"], self._storage(), now=self._clock.now(), error=error)
+        except ReplayStopped as stopped:
+            return _failure("PublishingFailed", str(stopped))
         return _failure("PublishingFailed", cause) if cause else {"Summary": summary}
 
     def _once_allowed(self, action: Callable[[], Plan]) -> Plan:
@@ -145,7 +147,13 @@ def _failure(error: str, cause: str) -> dict[str, Any]:
 
 def _described(error: Mapping[str, str] | None) -> str:
     """What the state machine caught, in one line; an empty text when it caught nothing."""
-    return f"{error.get('Error')}: {error.get('Cause')}" if error else ""
+    if not error:
+        return ""
+    cause: Any = error.get("Cause")
+    # Of an exception in a function it is JSON with a stack trace.
+    with suppress(ValueError, TypeError, KeyError):
+        cause = json.loads(cause)["errorMessage"]
+    return f"{error.get('Error')}: {cause}"
 
 
 # The clients are made at the first call, and kept while the function is warm.

@@ -84,8 +84,11 @@ class Storage:
                     raise ObjectFailure(f"cannot be read: {described(error)}") from error
 
     def read_json(self, bucket: str, key: str) -> Any:
-        """The object's content as JSON."""
-        return json.loads(b"".join(self.read(bucket, key)))
+        """The object's content as JSON, of an object of the run's own."""
+        try:
+            return json.loads(b"".join(self.read(bucket, key)))
+        except ObjectFailure as error:
+            raise ReplayStopped(f"s3://{bucket}/{key} {error}") from error
 
     def write_json(self, bucket: str, key: str, value: Any) -> None:
         """Writes the value as one JSON object."""

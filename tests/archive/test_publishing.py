@@ -173,6 +173,17 @@ def test_a_worker_that_ends_without_a_word_fails_the_run_with_what_was_seen_of_i
     )
 
 
+def test_a_folder_of_the_run_that_cannot_be_listed_is_the_reason_why_publishing_fails(filled: Any) -> None:
+    filled.s3.denied.add(("ListObjectsV2", "/published/"))
+
+    answer = filled.replay(All=True)
+
+    assert answer["Error"] == "PublishingFailed"
+    assert answer["Cause"].startswith(
+        "cannot list s3://result-bucket/runs/out/run-2/published/: AccessDenied"
+    )
+
+
 def test_errors_of_earlier_runs_go_when_results_are_published_and_not_before(filled: Any) -> None:
     filled.settings["ToleratedFailurePercentage"] = 40
     filled.function.code = fail_on(2)

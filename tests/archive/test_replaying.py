@@ -463,6 +463,49 @@ def test_a_worker_that_came_to_an_end_costs_what_was_left_of_its_work_item(pipel
     assert len(pipeline.s3.keys(RESULT, "errors/")) == 2
 
 
+def test_the_reason_of_a_worker_s_end_is_told_without_its_stack_trace(pipeline: Any) -> None:
+    tolerating(pipeline, 100)
+    fill(pipeline, [{"t": 1}])
+    planned = pipeline.plan(All=True)
+    [item] = pipeline.manifest()
+    cause = {"errorMessage": "cannot read s3://x", "errorType": "Throttled", "stackTrace": ["line 1"]}
+
+    pipeline._step(
+        "GIVE_UP", planned["Run"], Batch=item, Error={"Error": "Throttled", "Cause": json.dumps(cause)}
+    )
+
+    [error] = pipeline.s3.lines("errors/")
+    assert error["reason"] == "its worker failed: Throttled: cannot read s3://x"
+
+
+@pytest.mark.parametrize(
+    ("operation", "key", "cause"),
+    [
+        (
+            "GetObject",
+            "/results/",
+            "s3://result-bucket/runs/out/run-1/results/000000-000.json cannot be read: ",
+        ),
+        (
+            "ListObjectsV2",
+            "/results/",
+            "cannot list s3://result-bucket/runs/out/run-1/results/: AccessDenied",
+        ),
+        ("PutObject", "summary", "cannot write s3://result-bucket/runs/out/run-1/summary.json: AccessDenied"),
+    ],
+)
+def test_a_folder_of_the_run_that_cannot_be_used_is_the_reason_why_it_fails(
+    pipeline: Any, operation: str, key: str, cause: str
+) -> None:
+    fill(pipeline, [{"t": 1}])
+    pipeline.s3.denied.add((operation, key))
+
+    answer = pipeline.replay(All=True)
+
+    assert answer["Error"] == "ReplayFailed"
+    assert answer["Cause"].startswith(cause)
+
+
 def test_giving_up_more_than_is_tolerated_ends_the_run(pipeline: Any) -> None:
     fill(pipeline, [{"t": 1}])
     planned = pipeline.plan(All=True)
