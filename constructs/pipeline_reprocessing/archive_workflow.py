@@ -149,7 +149,7 @@ class Workflow:
         worker = self._step("Replay batch", given, step="REPLAY", result_path="$.Batch")
         worker.add_catch(
             Fail(self.scope, "Stopped", error_path="$.Error.Error", cause_path="$.Error.Cause"),
-            errors=["ReplayStopped"],
+            errors=["ReplayStopped", "Denied"],
             result_path="$.Error",
         )
         worker.add_catch(give_up.next(replayed), result_path="$.Error")
@@ -183,7 +183,8 @@ class Workflow:
             errors=_PASSING,
             interval=Duration.seconds(2),
             backoff_rate=2,
-            max_attempts=8,
+            # About half an hour in all: more workers than Lambda lets run together wait for each other.
+            max_attempts=30,
             max_delay=Duration.minutes(2),
             jitter_strategy=JitterType.FULL,
         )

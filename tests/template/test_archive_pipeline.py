@@ -338,7 +338,7 @@ def test_a_worker_is_called_until_its_batch_is_done_and_given_up_when_it_cannot_
         {"Variable": "$.Batch.Keys[0]", "IsPresent": True, "Next": "Replay batch"}
     ]
     assert child["States"]["Replay batch"]["Catch"] == [
-        {"ErrorEquals": ["ReplayStopped"], "ResultPath": "$.Error", "Next": "Stopped"},
+        {"ErrorEquals": ["ReplayStopped", "Denied"], "ResultPath": "$.Error", "Next": "Stopped"},
         {"ErrorEquals": ["States.ALL"], "ResultPath": "$.Error", "Next": "Give up"},
     ]
     assert child["States"]["Give up"]["Next"] == "Batch done"
@@ -362,7 +362,7 @@ def test_steps_are_repeated_with_back_off_while_aws_asks_to_come_back_later(
         assert {key: value for key, value in retry.items() if key != "ErrorEquals"} == {
             "IntervalSeconds": 2,
             "BackoffRate": 2,
-            "MaxAttempts": 8,
+            "MaxAttempts": 30,
             "MaxDelaySeconds": 120,
             "JitterStrategy": "FULL",
         }
