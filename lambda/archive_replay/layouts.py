@@ -22,7 +22,9 @@ UNDATED = "__HIVE_DEFAULT_PARTITION__"
 """Hive's and Athena's name of the partition without a value, for input keys that bear no time."""
 
 _COMPRESSION = re.compile(r"(\.(json|jsonl|ndjson|gz|gzip))+$", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_STEM = 200
+"""Bytes: with the longest prefix and the name of a run before it, a key stays under S3's 1,024."""
 
 
 class ArchiveLayout(ABC):
@@ -74,7 +76,9 @@ class ArchiveLayout(ABC):
         """
         interval = self.interval(key)
         day = interval[0].strftime("%Y-%m-%d") if interval else UNDATED
-        stem = _COMPRESSION.sub("", key.rpartition("/")[2])[:_LONGEST_STEM]
+        # To Athena what begins with '_' or '.' is hidden, and S3's XML has no place for control characters.
+        stem = _CONTROL.sub("_", _COMPRESSION.sub("", key.rpartition("/")[2])).lstrip("_.")
+        stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         return f"dt={day}/{stem}-{digest}.json.gz"
 

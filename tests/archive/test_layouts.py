@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -208,6 +209,27 @@ def test_the_result_lies_in_the_partition_of_its_day_under_a_name_made_from_the_
         name
         == "dt=2025-01-01/1735689600000_1735689630000_111122223333_telemetry_0_1-43b2bc3b6d149f4a.json.gz"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("_hidden.json", "hidden"),
+        (".gz", ""),
+        ("..", ""),
+        ("a b+c%20:d&e?#.json", "a b+c%20:d&e?#"),
+        ("line\nbreak\x01", "line_break_"),
+        ("ü" * 300, "ü" * 100),
+        ("€" * 300, "€" * 66),
+    ],
+    ids=["hidden", "no name", "dots", "special characters", "control characters", "two bytes", "three bytes"],
+)
+def test_a_result_s_name_is_one_that_athena_shows_and_s3_takes(name: str, stem: str) -> None:
+    result = FirehoseLayout("", buffer=BUFFER).output_name(f"2025/01/01/00/{name}")
+
+    assert re.fullmatch(f"dt=__HIVE_DEFAULT_PARTITION__/{re.escape(stem)}-[0-9a-f]{{16}}.json.gz", result)
+    longest = f"{'r' * 650}{'e' * 80}/staged/{result}"
+    assert len(longest.encode()) <= 1024
 
 
 def test_firehose_keys_name_their_stream_whatever_its_name() -> None:
