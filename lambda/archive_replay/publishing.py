@@ -37,7 +37,7 @@ def publish(run: Run, item: WorkItem, storage: Storage) -> None:
         with ThreadPoolExecutor(COPIES) as copies:
             published = list(copies.map(lambda name: _publish(run, name, storage), names))
         superseded = sum(each.superseded for each in published)
-        storage.remove_each(bucket, [key for each in published for key in each.settled])
+        storage.remove_each(bucket, [key for each in published for key in each.staged])
     except ReplayStopped as error:
         stopped = str(error)
     note = {"Stopped": stopped, "Superseded": superseded}
@@ -53,8 +53,8 @@ class _Published:
 
     superseded: bool = False
     """Whether that of a run that began later was in its place."""
-    settled: Sequence[str] = ()
-    """Objects that are of no more use."""
+    staged: Sequence[str] = ()
+    """What is of no more use."""
 
 
 def _publish(run: Run, name: str, storage: Storage) -> _Published:
@@ -64,11 +64,14 @@ def _publish(run: Run, name: str, storage: Storage) -> _Published:
     try:
         copied = storage.copy(bucket, staged, target, started=run.started)
     except Superseded:
-        return _Published(superseded=True, settled=[staged])
+        return _Published(superseded=True, staged=[staged])
     noted = storage.started(bucket, errors)
     if copied:
-        # What earlier runs noted of the object is settled. What this run did stays, and a later one.
-        return _Published(settled=[staged, errors] if noted and noted < run.started else [staged])
+        if noted and noted < run.started:
+            # What earlier runs noted of the object is settled. What this run did stays, and a later one: so it goes
+            # at once, and not with the others at the end, when another run may have noted something.
+            storage.remove(bucket, errors)
+        return _Published(staged=[staged])
     if noted < run.started:
         # It did not fail, of which there would be a note: then it was published before, or is gone.
         published = storage.started(bucket, target)

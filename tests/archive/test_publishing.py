@@ -199,6 +199,30 @@ def test_errors_of_earlier_runs_go_when_results_are_published_and_not_before(fil
     assert filled.s3.keys(RESULT, "errors/") == []
 
 
+def test_errors_that_a_later_run_notes_in_the_meantime_stay(
+    filled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.settings["ToleratedFailurePercentage"] = 40
+    filled.function.code = fail_on(2)
+    filled.replay(All=True)
+    [stale] = filled.s3.keys(RESULT, "errors/")
+    filled.name, filled.started = "run-3", "2026-02-03T00:00:00.000Z"
+    filled.settings["MaxConcurrency"] = 1
+    filled.function.code = lambda messages: messages
+    planned = replayed(filled)
+    remove = filled.s3.delete_objects
+
+    def removed_after_a_later_run_noted(**request: Any) -> Any:
+        with filled.storage.upload(RESULT, stale, started="2026-02-04T00:00:00.000Z") as note:
+            note.write(b"later")
+        return remove(**request)
+
+    monkeypatch.setattr(filled.s3, "delete_objects", removed_after_a_later_run_noted)
+
+    assert filled.finish(planned)["status"] == "SUCCEEDED"
+    assert filled.s3.buckets[RESULT][stale].body == b"later"
+
+
 def test_the_errors_of_a_run_stay_beside_the_results_that_it_publishes(pipeline: Any) -> None:
     pipeline.settings["ToleratedFailurePercentage"] = 50
     fill(pipeline, [{"t": 1}, {"t": 2}])
