@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+from xml.etree import ElementTree as ET
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 
 from archive_replay.faults import ObjectFailure, ReplayStopped, Superseded, Throttled
 from archive_replay.functions import Functions
-from archive_replay.storage import connect
+from archive_replay.storage import Storage, StoredObject, connect
 
 
 def store(pipeline: Any, body: bytes) -> None:
@@ -187,6 +191,61 @@ def test_a_connection_that_fails_is_worth_another_try(pipeline: Any) -> None:
         pipeline.storage.write_json("result-bucket", "key", {})
     with pytest.raises(Throttled, match=r"cannot invoke arn:.*: EndpointConnectionError"):
         Functions(pipeline.function, "arn:aws:lambda:eu-west-1:111122223333:function:enrich").invoke(b"[]")
+
+
+ODD = "dt=2025-01-01/a b+c%20:d&e?#ü.json.gz"
+
+
+class Wire:
+    """What a real client sends, and what it gets for it."""
+
+    def __init__(self, operation: str, answer: str) -> None:
+        s3, _ = connect()
+        events: Any = s3.meta.events
+        events.register(f"before-send.s3.{operation}", self._sent)
+        self.storage = Storage(s3)
+        self.requests: list[Any] = []
+        self._answer = answer.encode()
+
+    def _sent(self, request: Any, **_: Any) -> AWSResponse:
+        self.requests.append(request)
+        headers: Any = {"content-type": "application/xml"}
+        return AWSResponse(request.url, 200, headers, self)
+
+    def stream(self) -> Iterator[bytes]:
+        yield self._answer
+
+
+def test_a_key_with_special_characters_is_copied() -> None:
+    wire = Wire("CopyObject", '<CopyObjectResult><ETag>"1"</ETag></CopyObjectResult>')
+
+    wire.storage.copy("bucket", ODD, f"copy/{ODD}", started="")
+
+    [request] = wire.requests
+    assert unquote(urlsplit(request.url).path) == f"/copy/{ODD}"
+    source = request.headers["x-amz-copy-source"].decode()
+    assert unquote(source) == f"bucket/{ODD}"
+    assert not set(source) & set(" +?#")
+
+
+def test_a_key_with_special_characters_is_removed() -> None:
+    wire = Wire("DeleteObjects", "<DeleteResult/>")
+
+    wire.storage.remove_each("bucket", [ODD])
+
+    [request] = wire.requests
+    assert [each.text for each in ET.fromstring(request.body).iter() if each.tag.endswith("Key")] == [ODD]
+
+
+def test_a_key_with_special_characters_is_listed() -> None:
+    wire = Wire(
+        "ListObjectsV2",
+        "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"
+        f"<Contents><Key>{quote(ODD)}</Key><Size>7</Size></Contents></ListBucketResult>",
+    )
+
+    assert list(wire.storage.list("bucket", "dt=")) == [StoredObject(ODD, 7)]
+    assert "encoding-type=url" in wire.requests[0].url
 
 
 def test_the_real_clients_wait_longer_than_any_function_runs() -> None:
