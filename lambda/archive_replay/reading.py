@@ -89,12 +89,17 @@ class JsonLines:
         """The messages in their order, at most `size` together; those that cannot be read go to `reject`."""
         numbers = count(1)
         waiting: list[bytes] = []
+        held = 0
         for lines in chain(_lines(chunks), (None,)):
             waiting += lines or ()
+            held += _size(lines or ())
             done = 0
-            while done < len(waiting) and (lines is None or len(waiting) - done >= size):
+            while done < len(waiting) and (
+                lines is None or len(waiting) - done >= size or held > MAX_MESSAGE
+            ):
                 fitting = _fitting(waiting[done : done + size])
                 done += len(fitting)
+                held -= _size(fitting)
                 yield from _parsed(fitting, numbers, size, reject)
             del waiting[:done]
 
@@ -162,6 +167,11 @@ def _objects_before_the_end(line: bytes) -> tuple[list[bytes], bytes]:
         for start, position, _ in _objects(text):  # where the last one ended
             messages.append(_encoded(text[start:position]))
     return messages, _encoded(text[position:])
+
+
+def _size(lines: Sequence[bytes]) -> int:
+    """Bytes of the lines, each with what separates it from the next."""
+    return sum(map(len, lines)) + len(lines)
 
 
 def _fitting(lines: list[bytes]) -> list[bytes]:

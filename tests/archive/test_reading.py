@@ -167,6 +167,27 @@ def test_batches_keep_within_the_size_of_a_payload_however_few_messages_that_are
     assert all(len(batch.array) <= MAX_MESSAGE + 2 for batch in reading.batches)
 
 
+def test_large_messages_are_not_held_until_there_are_enough_of_them() -> None:
+    message = b'{"a": "' + b"x" * (1 << 20) + b'"}\n'
+    pulled = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal pulled
+        for _ in range(40):
+            pulled += 1
+            yield message
+
+    read, held = 0, 0
+    for batch in JsonLines().batches(
+        chunks(), size=10_000, reject=lambda *_: pytest.fail("nothing is wrong")
+    ):
+        held = max(held, pulled - read)
+        read += len(batch)
+
+    assert read == 40
+    assert held <= 5
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_message() -> None:
     assert Reading([b"", b'\xef\xbb\xbf{"a": 1}\n']).values == [{"a": 1}]
 
