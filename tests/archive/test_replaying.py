@@ -127,6 +127,20 @@ def test_an_empty_selection_succeeds_and_says_so(pipeline: Any) -> None:
     assert pipeline.function.events == []
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"\n", gzip.compress(b"", mtime=0)], ids=["no bytes", "an empty line", "empty gzip"]
+)
+def test_an_object_without_messages_has_an_empty_result(pipeline: Any, body: bytes) -> None:
+    pipeline.put(pipeline.channel_key(START), raw=body)
+
+    summary = pipeline.replay(All=True)
+
+    assert (summary["status"], summary["objects"], summary["messagesIn"]) == ("SUCCEEDED", 1, 0)
+    assert len(pipeline.s3.keys(RESULT, "out/dt=2025-01-01/")) == 1
+    assert pipeline.s3.lines("out/") == []
+    assert pipeline.function.events == []
+
+
 def test_a_bad_line_costs_that_line_and_is_written_down(pipeline: Any) -> None:
     tolerating(pipeline, 50)
     key = pipeline.put(pipeline.channel_key(START), raw=b'{"t": 1}\nbro\xffken\n{"t": 2}\n')

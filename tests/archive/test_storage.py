@@ -116,6 +116,18 @@ def test_results_are_written_without_the_right_to_look_at_them(pipeline: Any) ->
     assert pipeline.s3.buckets["result-bucket"]["key"].body == b"x"
 
 
+def test_a_write_that_met_its_own_first_attempt_is_made_again(pipeline: Any) -> None:
+    def write() -> None:
+        with pipeline.storage.upload("result-bucket", "key", started="2026") as upload:
+            upload.write(b"x")
+
+    pipeline.s3.before_write.append(write)  # it was stored, but boto3 got no answer and repeats the request
+
+    write()
+
+    assert pipeline.s3.buckets["result-bucket"]["key"].body == b"x"
+
+
 def test_a_write_that_always_meets_another_is_repeated_later(pipeline: Any) -> None:
     for _ in range(5):
         pipeline.s3.fail("PutObject", "PreconditionFailed", 412)
