@@ -1,7 +1,7 @@
 """Runs every benchmark of this folder, or those that are named, each in a process of its own.
 
-`python benchmarks [name ...]`; a benchmark is a file with a `main()` that prints one table and ends with status 1
-where a target is missed.
+`python benchmarks [name ...]`; a benchmark is a file with a `main()` that prints its tables and ends with status 1 where a
+target is missed.
 """
 
 from __future__ import annotations

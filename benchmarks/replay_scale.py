@@ -1,7 +1,8 @@
 """How long a replay takes and what it costs, from 10 objects to 100,000: by calculation, and on the embedded engine.
 
 The calculation cuts work items with the planner itself; all it assumes stands at the top, so that you can put in your
-own numbers. `python benchmarks/replay_scale.py --embedded` deploys a pipeline on this machine and measures it too.
+own numbers. `python benchmarks/replay_scale.py --embedded [--objects 10 100 1000]` deploys a pipeline on this machine
+and measures it too.
 """
 
 from __future__ import annotations
@@ -194,12 +195,20 @@ def _run(states: Any, machine: str, count: int, messages: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--embedded", action="store_true", help="measure on this machine as well")
+    parser.add_argument(
+        "--objects",
+        type=int,
+        nargs="+",
+        default=[10, 100, 1_000],
+        metavar="COUNT",
+        help="how many objects to replay on this machine, one run for each number (default: 10 100 1000)",
+    )
     arguments = parser.parse_args()
     print(f"archive pipeline, by calculation from {Assumptions()}\n")
     print("\n".join(table([40, 400])))
     if arguments.embedded:
         print()
-        for line in measure([10, 100, 1_000]):
+        for line in measure(arguments.objects):
             print(line, flush=True)
 
 
