@@ -46,16 +46,20 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
     r"""Replays raw messages kept in S3 through a function, into another place in S3.
 
     Give it to `PipelineReprocessing` as its `pipeline`: a deploy that changes the function's code, or anything that
-    is said here, then replays the selected messages. It is a state machine of Step Functions: a planning step lists
-    the objects, a Distributed Map transforms them in batches and stages the results, a step adds up what happened, and
-    if that is within the tolerance a second map publishes the results. So a run that fails leaves the destination as
-    it was, and an object that fails in a run that succeeds leaves its earlier result. Replaying twice is the same as
-    once: every object of the archive has one result, published whole and replaced by the next replay.
+    is said here and decides the resulting data, then replays the selected messages. It replays the past: what arrives
+    is for the stream to process that writes the archive (docs/archive.md, "New messages").
 
-    It may do what it needs, and with the keys of buckets that know theirs. What else a bucket asks for is granted as
-    to any construct: to its function with `key.grant_decrypt(pipeline)`, as for an archive that is encrypted with a
-    key of KMS and known by its name only; for such a destination `key.grant_encrypt_decrypt(pipeline)` and, to the
-    state machine, `key.grant_decrypt(pipeline.state_machine)`.
+    It is a state machine of Step Functions: a planning step lists the objects, a Distributed Map transforms them in
+    batches and stages the results, a step adds up what happened, and if that is within the tolerance a second map
+    publishes the results. So a run that fails before it publishes leaves the destination as it was; one that fails
+    while it publishes leaves a part published, and the next replay completes it. An object that fails in a run that
+    succeeds keeps its earlier result. Replaying twice is the same as once: every object of the archive has one result,
+    published whole and replaced by the next replay.
+
+    It may do what it needs, and use the keys of buckets that tell CDK theirs. Where a bucket is encrypted with a key of
+    KMS and known by its name only, grant the key as to any construct: for an archive `key.grant_decrypt(pipeline)`,
+    for a destination `key.grant_encrypt_decrypt(pipeline)` and `key.grant_decrypt(pipeline.state_machine)`, which
+    reads the manifest.
 
     Args:
         scope: Where the construct belongs.
@@ -63,8 +67,8 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
         source: The archive.
         transform: The function, and what it takes and gives.
         destination: Where results, errors and summaries go.
-        max_concurrency: Workers at the same time, 1 to 10,000. Each has a batch of objects and calls the function
-            for one batch of messages at a time: so many calls of the function run at once. Default: 40.
+        max_concurrency: Workers at the same time, 1 to 10,000. Each calls the function for one batch of messages at a
+            time: so many calls of the function run at once. Default: 40.
         tolerated_failure_percentage: Share of the objects, and of the messages, that may fail before the run fails,
             0 to 100; an object fails also when all of its messages do. What fails is written to the errors prefix in
             any case. Default: 0, the first failure ends the run.
