@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -604,6 +605,25 @@ def test_keys_of_buckets_known_by_name_are_granted_to_the_pipeline() -> None:
     # No run begins before it may read.
     [resource] = template.find_resources("Custom::PipelineReprocessing").values()
     assert granted in resource["DependsOn"]
+
+
+def test_the_permissions_in_the_document_are_those_of_the_policies(
+    template: Template, checkout: Path
+) -> None:
+    document = (checkout / "docs" / "archive.md").read_text(encoding="utf-8")
+    section = document.partition("## Permissions")[2]
+    machine = section.index("| the state machine |")
+    told = [
+        set(re.findall(r"`([a-z0-9]+:[A-Z]\w+)`", rows)) for rows in (section[:machine], section[machine:])
+    ]
+
+    policies = template.find_resources("AWS::IAM::Policy")
+    allowed: list[set[str]] = [set(), set()]
+    for name, policy in policies.items():
+        found = re.findall(r'"([a-z0-9]+:[A-Z]\w+)"', json.dumps(policy))
+        allowed[name.startswith("PipelineStateMachine")] |= set(found)
+
+    assert told == allowed
 
 
 def test_an_alias_is_called_as_the_alias() -> None:
