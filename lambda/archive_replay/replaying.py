@@ -169,12 +169,12 @@ class InTime:
     def chunks(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """The chunks, one after the other."""
         for chunk in chunks:
-            self._check()
+            self._check(MARGIN_SECONDS)
             yield chunk
 
     def invoke(self, payload: bytes) -> bytes:
         """What the user's function gives for the payload."""
-        before = self._check()
+        before = self._check(MARGIN_SECONDS + self._longest)
         try:
             return self._invoke(payload)
         except FunctionFailed as error:
@@ -183,9 +183,9 @@ class InTime:
         finally:
             self._longest = max(self._longest, before - self._remaining())
 
-    def _check(self) -> float:
+    def _check(self, seconds: float) -> float:
         left = self._remaining()
-        if left < MARGIN_SECONDS + self._longest:
+        if left < seconds:
             raise OutOfTime(
                 f"takes longer than a function may run: it is too large, or your function too slow{self._failure}"
             )

@@ -385,6 +385,15 @@ def test_a_call_that_may_take_too_long_is_not_begun(pipeline: Any) -> None:
     assert pipeline.context.left == 200
 
 
+def test_what_needs_no_more_calls_is_read_to_its_end(pipeline: Any) -> None:
+    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Function"]["BatchSize"] = 1
+    pipeline.put(pipeline.channel_key(START), raw=b'{"t": 1}\n' + b"\n" * (2 << 20))
+    pipeline.function.seconds = 500
+
+    assert pipeline.replay(All=True)["messagesOut"] == 1
+
+
 def test_an_object_that_takes_longer_than_a_function_may_run_costs_that_object(pipeline: Any) -> None:
     tolerating(pipeline, 60)
     pipeline.settings["MaxConcurrency"] = 1
