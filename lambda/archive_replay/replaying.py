@@ -6,37 +6,27 @@ published when the whole run has gone well. What could not be replayed goes to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
 
-from archive_replay.faults import FunctionFailed, ObjectFailure, ReplayStopped, Superseded, Throttled
+from archive_replay.errors import Errors
+from archive_replay.faults import FunctionFailed, ObjectFailure, ReplayStopped, Throttled
 from archive_replay.layouts import layout_of
 from archive_replay.reading import JsonLines, Reader, gunzipped
 from archive_replay.settings import Contract, Run, WorkItem
 from archive_replay.storage import Storage
+from archive_replay.tally import Tally
 from archive_replay.transforms import (
     FirehoseTransformation,
     Invoke,
     LambdaActivity,
     Search,
     Transform,
-    lines_of,
     outcomes,
 )
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from archive_replay.uploads import Upload
-
 MARGIN_SECONDS = 60.0
 """Time kept for what boto3 repeats and for writing down what was done, before Lambda ends the function."""
-MAX_TOLD = 10
-"""Failures that a result tells of; the errors prefix has all of them."""
-MAX_REASON = 1000
 
 Remaining = Callable[[], float]
 """Seconds until Lambda ends the function."""
@@ -48,105 +38,6 @@ class OutOfTime(Exception):
 
 class NoResult(Exception):
     """The object's messages failed: all of them, or one where none may, and the rest cannot change that."""
-
-
-@dataclass
-class Tally:
-    """What happened to some objects."""
-
-    objects: int = 0
-    failed_objects: int = 0
-    messages_in: int = 0
-    messages_out: int = 0
-    messages_dropped: int = 0
-    messages_failed: int = 0
-    bytes_in: int = 0
-    """As stored: compressed, if the archive is."""
-    bytes_out: int = 0
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    """The first failures: `Key`, `Reason` and, where it was one message, its `Number`."""
-
-    def add(self, other: Tally) -> None:
-        """Counts the other as well."""
-        for name, value in vars(other).items():
-            if isinstance(value, int):
-                setattr(self, name, getattr(self, name) + value)
-        self.failures += other.failures[: MAX_TOLD - len(self.failures)]
-
-    def tell(self, key: str, reason: str, number: int | None = None) -> None:
-        """Remembers a failure, if it is among the first."""
-        if len(self.failures) < MAX_TOLD:
-            where = {} if number is None else {"Number": number}
-            self.failures.append({"Key": key, **where, "Reason": reason[:MAX_REASON]})
-
-    @classmethod
-    def of_failed(cls, key: str, reason: str, *, bytes_in: int = 0) -> Tally:
-        """One object that failed as a whole."""
-        tally = cls(objects=1, failed_objects=1, bytes_in=bytes_in)
-        tally.tell(key, reason)
-        return tally
-
-
-class Errors:
-    """What could not be replayed of one object, as an object of its own; without errors there is none.
-
-    Args:
-        storage: Where it goes.
-        bucket: Which bucket.
-        name: As what.
-        key: The object that is replayed.
-        result: What its published result is called.
-        started: When the run began; what a run noted that began later stays.
-    """
-
-    def __init__(
-        self, storage: Storage, bucket: str, name: str, key: str, *, result: str, started: str
-    ) -> None:
-        self._storage = storage
-        self._bucket = bucket
-        self._name = name
-        self._key = key
-        self._result = result
-        self._started = started
-        self._upload: Upload | None = None
-        self.unreadable = 0
-        self.tally = Tally()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._upload:
-            # What a later run found out about the object is what holds, if that was no error too.
-            if kind is None and self._storage.started(self._bucket, self._result) > self._started:
-                kind = Superseded
-            with suppress(Superseded):
-                self._upload.__exit__(kind, error, trace)
-
-    def add(self, number: int, message: bytes, reason: str) -> None:
-        """Writes down a message that failed."""
-        self.tally.messages_failed += 1
-        self.tally.tell(self._key, reason, number)
-        text = message.decode(errors="backslashreplace")
-        self._write({"key": self._key, "number": number, "reason": reason, "message": text})
-
-    def add_unreadable(self, number: int, text: bytes, reason: str) -> None:
-        """Writes down what cannot be read as a message."""
-        self.unreadable += 1
-        self.add(number, text, reason)
-
-    def add_object(self, reason: str) -> None:
-        """Writes down that the object as a whole failed."""
-        self._write({"key": self._key, "reason": reason})
-
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        if not self._upload:
-            self._upload = self._storage.upload(
-                self._bucket, self._name, compress=True, started=self._started
-            )
-        self._upload.write(lines_of([entry]))
 
 
 class InTime:

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from archive_replay.faults import ReplayStopped
-from archive_replay.replaying import Tally
 from archive_replay.settings import Run
 from archive_replay.storage import CONNECTIONS, Storage
+from archive_replay.tally import Tally
 
 MAX_CAUSE = 4000
 """Characters of a cause: Step Functions takes 32,768, CloudFormation shows far fewer."""

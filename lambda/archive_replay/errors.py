@@ -1,0 +1,79 @@
+"""What could not be replayed, written down for people beside the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from archive_replay.faults import Superseded
+from archive_replay.storage import Storage
+from archive_replay.tally import Tally
+from archive_replay.transforms import lines_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from archive_replay.uploads import Upload
+
+
+class Errors:
+    """What could not be replayed of one object, as an object of its own; without errors there is none.
+
+    Args:
+        storage: Where it goes.
+        bucket: Which bucket.
+        name: As what.
+        key: The object that is replayed.
+        result: What its published result is called.
+        started: When the run began; what a run noted that began later stays.
+    """
+
+    def __init__(
+        self, storage: Storage, bucket: str, name: str, key: str, *, result: str, started: str
+    ) -> None:
+        self._storage = storage
+        self._bucket = bucket
+        self._name = name
+        self._key = key
+        self._result = result
+        self._started = started
+        self._upload: Upload | None = None
+        self.unreadable = 0
+        self.tally = Tally()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._upload:
+            # What a later run found out about the object is what holds, if that was no error too.
+            if kind is None and self._storage.started(self._bucket, self._result) > self._started:
+                kind = Superseded
+            with suppress(Superseded):
+                self._upload.__exit__(kind, error, trace)
+
+    def add(self, number: int, message: bytes, reason: str) -> None:
+        """Writes down a message that failed."""
+        self.tally.messages_failed += 1
+        self.tally.tell(self._key, reason, number)
+        text = message.decode(errors="backslashreplace")
+        self._write({"key": self._key, "number": number, "reason": reason, "message": text})
+
+    def add_unreadable(self, number: int, text: bytes, reason: str) -> None:
+        """Writes down what cannot be read as a message."""
+        self.unreadable += 1
+        self.add(number, text, reason)
+
+    def add_object(self, reason: str) -> None:
+        """Writes down that the object as a whole failed."""
+        self._write({"key": self._key, "reason": reason})
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        if not self._upload:
+            self._upload = self._storage.upload(
+                self._bucket, self._name, compress=True, started=self._started
+            )
+        self._upload.write(lines_of([entry]))
