@@ -145,7 +145,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
     first = True
     for chunk in chunks:
         if first and chunk:
-            chunk, first = chunk.removeprefix(_BOM), False  # noqa: PLW2901 - only this chunk
+            chunk, first = chunk.removeprefix(_BOM), False  # noqa: PLW2901  # only this chunk
         lines = chunk.split(b"\n")
         if len(rest) <= MAX_MESSAGE or len(lines) > 1:
             lines[0] = rest + lines[0] if len(rest) <= MAX_MESSAGE else rest

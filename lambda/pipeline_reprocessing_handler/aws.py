@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import boto3
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's name
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004  # botocore's name
 from botocore.parsers import ResponseParserError
 
 from .faults import Conflict, Denied, Fault, Missing, PerhapsOurs, Refused, Throttled, Unclear, Unreachable

@@ -460,7 +460,7 @@ def is_of_ours(physical_id: str) -> bool:
 
 
 def requested_at(event: Mapping[str, Any]) -> datetime | None:
-    """When CloudFormation made the request: it signed the ResponseURL then (seen, FACTS section 2).
+    """When CloudFormation made the request: it signed the ResponseURL then (seen in real requests; AWS documents no such thing).
 
     A continuation carries the time at which the first invocation came, for URLs without a signature.
     """

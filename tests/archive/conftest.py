@@ -274,7 +274,7 @@ class FakeLambda:
         self.events.append(event)
         try:
             answer = self.code(event)
-        except Exception as error:  # noqa: BLE001 - as Lambda does
+        except Exception as error:  # noqa: BLE001  # as Lambda does
             values = {"errorType": type(error).__name__, "errorMessage": str(error), "stackTrace": []}
             return {"FunctionError": "Unhandled", "Payload": Body(json.dumps(values).encode())}
         payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -368,7 +368,7 @@ class Pipeline:
         for item in self.manifest() if planned["Run"]["Plan"]["Objects"] else ():
             try:
                 self._child(planned["Run"], item)
-            except Exception as error:  # noqa: BLE001 - as Step Functions does
+            except Exception as error:  # noqa: BLE001  # as Step Functions does
                 state["Error"] = {"Error": "States.ExceedToleratedFailureThreshold", "Cause": str(error)}
                 break
         return self.finish(planned, state)
@@ -384,7 +384,7 @@ class Pipeline:
         for item in self.manifest() * times:
             try:
                 self._step("PUBLISH", state["Run"], Batch=item)
-            except Exception as error:  # noqa: BLE001 - as Step Functions does
+            except Exception as error:  # noqa: BLE001  # as Step Functions does
                 state["Error"] = {"Error": "States.ExceedToleratedFailureThreshold", "Cause": str(error)}
                 break
         state = self._step("CLOSE", state["Run"], State=state)

@@ -99,7 +99,7 @@ class FakeAws(Aws):
     def operations(self) -> list[str]:
         return [operation for _, operation, _ in self.sent]
 
-    def _create_log_stream(self, *, logGroupName: str, logStreamName: str) -> Mapping[str, Any]:  # noqa: N803 - boto3's names
+    def _create_log_stream(self, *, logGroupName: str, logStreamName: str) -> Mapping[str, Any]:  # noqa: N803  # boto3's names
         assert logGroupName == LOG_GROUP
         if logStreamName in self.streams:
             raise Conflict("logs:create_log_stream: ResourceAlreadyExistsException")
@@ -109,16 +109,16 @@ class FakeAws(Aws):
     def _describe_log_streams(
         self,
         *,
-        logGroupName: str,  # noqa: N803 - boto3's names
-        logStreamNamePrefix: str,  # noqa: N803 - boto3's names
-        nextToken: str = "0",  # noqa: N803 - boto3's names
+        logGroupName: str,  # noqa: N803  # boto3's names
+        logStreamNamePrefix: str,  # noqa: N803  # boto3's names
+        nextToken: str = "0",  # noqa: N803  # boto3's names
     ) -> Mapping[str, Any]:
         names = sorted(name for name in self.streams if name.startswith(logStreamNamePrefix))
         first, last = int(nextToken), int(nextToken) + self.PAGE
         page = [{"logStreamName": name, "creationTime": self.streams[name]} for name in names[first:last]]
         return {"logStreams": page, **({"nextToken": str(last)} if last < len(names) else {})}
 
-    def _describe_stacks(self, *, StackName: str) -> Mapping[str, Any]:  # noqa: N803 - boto3's names
+    def _describe_stacks(self, *, StackName: str) -> Mapping[str, Any]:  # noqa: N803  # boto3's names
         return {"Stacks": [{"StackStatus": self.stack_status}]}
 
     def _invoke(self, **parameters: Any) -> Mapping[str, Any]:
@@ -238,9 +238,9 @@ def _serve(server: ThreadingHTTPServer) -> Iterator[Server]:
             else:
                 self.close_connection = True
 
-        do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815  # http.server's names
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
             """Nothing: a test looks at `received`."""
 
     server.RequestHandlerClass = Handler

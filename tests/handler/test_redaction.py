@@ -33,7 +33,7 @@ def written() -> Iterator[Written]:
 
 def test_a_secret_is_replaced_in_a_message(written: Written) -> None:
     with redacted(SECRETS):
-        log.debug("PUT " + URL)  # noqa: G003 - as careless libraries do
+        log.debug("PUT " + URL)  # noqa: G003  # as careless libraries do
 
     assert written.getvalue() == "DEBUG PUT [secret]\n"
 

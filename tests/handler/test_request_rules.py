@@ -34,8 +34,8 @@ OFFICIAL_NAME = re.compile(r"(^(?!_{2}))(^[a-zA-Z0-9_]+$)")
 OFFICIAL_S3_PATH = re.compile(r"^[a-zA-Z0-9/_!'(){}\*\s\.\-\=\:]+$")
 
 moments = st.datetimes(
-    min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - Hypothesis adds the time zone
-    max_value=datetime(9999, 12, 30),  # noqa: DTZ001 - Hypothesis adds the time zone
+    min_value=datetime(1970, 1, 2),  # noqa: DTZ001  # Hypothesis adds the time zone
+    max_value=datetime(9999, 12, 30),  # noqa: DTZ001  # Hypothesis adds the time zone
     timezones=st.integers(-23, 23).map(lambda hours: timezone(timedelta(hours=hours))),
 ).map(lambda moment: moment.replace(microsecond=0))
 s3_paths = st.from_regex(r"[a-zA-Z0-9/_!'(){}* .=:-]{1,50}", fullmatch=True)

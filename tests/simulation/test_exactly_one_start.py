@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from simulated_aws.cloudformation import CloudFormationPlan
 from simulated_aws.functions import LambdaPlan
 from simulated_aws.invariants import check
+from simulated_aws.requests import CloudFormationPlan
 from simulated_aws.runs import RunPlan
 from simulated_aws.stories import IOT_ANALYTICS, Service, last
 from simulated_aws.templates import reprocessing

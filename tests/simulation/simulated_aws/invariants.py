@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pipeline_reprocessing_handler.reprocess import LAST_WORD
 from pipeline_reprocessing_handler.request import ANSWER_ALLOWANCE, NOT_STARTED
 
-from .cloudformation import LONGEST_ANSWER, Answer, Request, Wait
+from .requests import LONGEST_ANSWER, Answer, Request, Wait
 from .runs import Run
 from .timeline import EPOCH, FOR_EVER
 from .troubles import Trouble
@@ -33,9 +33,6 @@ ENDS_WITHIN = ANSWER_ALLOWANCE.total_seconds() + LONGEST_CALL
 
 class Broken(AssertionError):
     """An invariant does not hold."""
-
-
-# -- always ---------------------------------------------------------------------------------------------------
 
 
 def answers_are_valid(world: World) -> None:
@@ -151,9 +148,6 @@ def success_means_that_the_run_succeeded(world: World) -> None:
             # A run that is let go may have ended since its time was up, or since the last look that was answered.
             detached = signalled and signalled.ended >= _let_go(world, signalled, signal)
             _require(state == "SUCCEEDED" or detached, f"signalled SUCCESS, but the run is {state}")
-
-
-# -- in fair weather ------------------------------------------------------------------------------------------
 
 
 def every_request_is_answered(world: World) -> None:

@@ -103,7 +103,7 @@ class Runs:
 
 
 class SimulatedIotAnalytics(Runs):
-    """StartPipelineReprocessing, CancelPipelineReprocessing, DescribePipeline (FACTS section 1)."""
+    """StartPipelineReprocessing, CancelPipelineReprocessing, DescribePipeline."""
 
     missing: frozenset[str] = frozenset()
     """Pipelines that do not exist."""

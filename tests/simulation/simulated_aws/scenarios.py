@@ -7,8 +7,9 @@ from typing import Any
 
 from pipeline_reprocessing_handler.starting import LEASE
 
-from .cloudformation import CloudFormationPlan, Other, Template
 from .functions import LambdaPlan, MakeHandler
+from .requests import CloudFormationPlan
+from .resources import Other, Template
 from .runs import RunPlan
 from .templates import failing, reprocessing
 from .timeline import EPOCH, FOR_EVER, Steps, Until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .cloudformation import Request
+from .requests import Request
 from .runs import RunPlan
 from .world import World
 

@@ -8,8 +8,8 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-from .cloudformation import CloudFormationPlan
 from .functions import LambdaPlan
+from .requests import CloudFormationPlan
 from .runs import RunPlan
 from .scenarios import NEVER, Deploy, Destroy, Scenario, Stray
 from .timeline import FOR_EVER

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline_reprocessing_handler.request import ANSWER_ALLOWANCE, LONGEST_CUSTOM_RESOURCE_WAIT
 
-from .cloudformation import CustomResource, Other, Ref, Resource, Template, WaitCondition, WaitHandle
+from .resources import CustomResource, Other, Ref, Resource, Template, WaitCondition, WaitHandle
 from .world import MACHINE
 
 _ALLOWANCE = int(ANSWER_ALLOWANCE.total_seconds())

@@ -11,10 +11,12 @@ from typing import Any
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.index import Handler
 
-from .cloudformation import CloudFormationPlan, Request, SimulatedCloudFormation, Template
+from .cloudformation import SimulatedCloudFormation
 from .functions import Invocation, LambdaPlan, MakeHandler, SimulatedLambda
 from .logs import SimulatedLogs
 from .network import Network, SimulatedAws
+from .requests import CloudFormationPlan, Request
+from .resources import Template
 from .runs import RunPlan, Runs, SimulatedIotAnalytics, SimulatedStepFunctions
 from .timeline import Steps, Timeline, Until
 from .troubles import Fault, Troubles
@@ -93,8 +95,6 @@ class World:
         self.timeline.close()
         logging.root.setLevel(self._level_before)
 
-    # -- what tests do ----------------------------------------------------------------------------------------
-
     @property
     def now(self) -> float:
         return self.timeline.now
@@ -133,8 +133,6 @@ class World:
     def idle(self) -> Steps:
         """Waits until the stack's operation is over."""
         yield Until(float("inf"), lambda: not self.cloudformation.is_busy)
-
-    # -- the services -----------------------------------------------------------------------------------------
 
     def _effects(self) -> dict[str, Callable[[Mapping[str, Any], Invocation], Any]]:
         logs, cloudformation, functions = self.logs, self.cloudformation, self.functions

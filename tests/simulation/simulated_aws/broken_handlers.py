@@ -1,0 +1,117 @@
+"""Handlers of which one decision is broken, for the invariants to catch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+
+from pipeline_reprocessing_handler import answer, lifecycle, stack
+from pipeline_reprocessing_handler.aws import Aws
+from pipeline_reprocessing_handler.index import Handler
+from pipeline_reprocessing_handler.ledger import Ledger
+from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
+from pipeline_reprocessing_handler.reprocess import Reprocessing, Settled
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def an_answer_has_any_length(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(answer, "MAX_ANSWER", 1_000_000)
+
+
+def a_delete_renames(patch: pytest.MonkeyPatch) -> None:
+    remove = Reprocessing.remove
+    patch.setattr(Reprocessing, "remove", lambda self: replace(remove(self), physical_id="removed"))
+
+
+def a_lost_answer_to_start_is_taken_for_no_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(IotAnalyticsPipeline, "find", lambda *_, **__: None)
+
+
+def everybody_is_first_in_the_ledger(patch: pytest.MonkeyPatch) -> None:
+    mark = Ledger.mark
+    patch.setattr(Ledger, "mark", lambda *given, **named: mark(*given, **named) or True)
+
+
+def a_delete_starts_a_run(patch: pytest.MonkeyPatch) -> None:
+    remove = Reprocessing.remove
+    patch.setattr(Reprocessing, "remove", lambda self: self._pipeline.start(self._request) and remove(self))
+
+
+def the_deadline_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "_timed_out", lambda self, waiting: waiting)
+
+
+def a_timed_out_run_is_watched_for_ten_minutes_more(patch: pytest.MonkeyPatch) -> None:
+    give_up = Reprocessing.give_up
+    patch.setattr(Reprocessing, "give_up", lambda *given: given[0]._clock.sleep(600) or give_up(*given))
+
+
+def the_log_is_not_redacted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "redacted", lambda secrets: nullcontext())
+
+
+def whatever_runs_is_cancelled(patch: pytest.MonkeyPatch) -> None:
+    def end(self: Reprocessing, pipeline: IotAnalyticsPipeline, run_id: str, cause: str) -> None:
+        for run in pipeline._summaries():
+            pipeline.cancel(run["id"], cause)
+
+    patch.setattr(Reprocessing, "_end", end)
+
+
+def success_is_said_without_waiting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "proceed", lambda self, waiting, until: self.going_on(waiting))
+
+
+def no_answer_is_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "deliver", lambda *_: True)
+
+
+def nobody_goes_on_waiting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Handler, "_hand_over", lambda *_: None)
+
+
+def answers_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "deliver", lambda delivery, ledger, aws: answer._put_until_taken(delivery, aws))
+
+
+def signals_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
+    def deliver(delivery: answer.Delivery, ledger: Ledger, aws: Aws) -> bool:
+        return (
+            answer._put_until_taken(delivery, aws)
+            if delivery.kind == "signal"
+            else answer.deliver(delivery, ledger, aws)
+        )
+
+    patch.setattr(lifecycle, "deliver", deliver)
+
+
+def a_delete_does_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "remove", lambda self: Settled(self._request.physical_id, {}))
+
+
+def nothing_is_superseded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "_end_earlier_runs", lambda self, **_: None)
+
+
+def a_rollback_is_not_recognised(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(stack, "status_of", lambda aws, stack_id: "UPDATE_IN_PROGRESS")
+
+
+def the_end_of_a_rollback_is_another_rollback(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        stack, "turned_away", lambda status, from_status: status != from_status and "ROLLBACK" in status
+    )
+
+
+def a_delete_must_be_readable(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        Handler, "remove", lambda self, event, context: self._reprocessing(self._read(event)).remove()
+    )
+
+
+def what_nobody_waits_for_runs_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reprocessing, "give_up", lambda self, waiting, why: self._failure(why, waiting.run_id))
