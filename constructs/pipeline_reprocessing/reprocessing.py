@@ -224,17 +224,12 @@ class PipelineReprocessing(Construct):
             )
 
     def _condition(self, handle: CfnWaitConditionHandle, wait: Wait) -> CfnWaitCondition:
-        """Waits for the run. It can wait only once, so each trigger has a condition and a handle of its own."""
-        condition = CfnWaitCondition(
-            self,
-            "WaitCondition",
-            handle=handle.ref,
-            timeout=str(int(wait.condition_timeout.total_seconds())),
-            count=1,
-        )
+        """Waits for the run. It can wait only once, so each wait has a condition and a handle of its own."""
+        timeout = int(wait.condition_timeout.total_seconds())
+        condition = CfnWaitCondition(self, "WaitCondition", handle=handle.ref, timeout=str(timeout), count=1)
         condition.node.add_dependency(self.resource)
         for element in (handle, condition):
-            element.override_logical_id(Lazy.uncached_string(_IdWithTrigger(element, self)))
+            element.override_logical_id(Lazy.uncached_string(_IdOfOneWait(element, timeout, self)))
         return condition
 
     def _run_after_what_it_needs(self) -> None:
@@ -303,17 +298,18 @@ class _Trigger:
 
 
 @jsii.implements(IStringProducer)
-class _IdWithTrigger(_Trigger):
-    """A logical id that is another one for each trigger."""
+class _IdOfOneWait(_Trigger):
+    """A logical id that is another one for each trigger and each time-out: CloudFormation updates neither."""
 
-    def __init__(self, element: CfnResource, construct: PipelineReprocessing) -> None:
+    def __init__(self, element: CfnResource, timeout: int, construct: PipelineReprocessing) -> None:
         super().__init__(construct)
         self._element = element
+        self._timeout = timeout
 
     def produce(self, context: IResolveContext) -> str:
-        trigger = super().produce(context)[:32]
+        suffix = digest([super().produce(context), self._timeout])[:16]
         # A long id is cut in front, for CDK tells such ids apart by their ends.
-        return self._element.stack.get_logical_id(self._element)[len(trigger) - _ID_LENGTH :] + trigger
+        return self._element.stack.get_logical_id(self._element)[len(suffix) - _ID_LENGTH :] + suffix
 
 
 @jsii.implements(IDependable)
