@@ -108,7 +108,7 @@ class PipelineReprocessing(Construct):
         self._rerun_on = list(rerun_on)
         self._version = version
 
-        self.policy = Policy(self, "Policy", roles=[self.role], statements=list(self._binding.statements))
+        self.policy = self._permission()
         handle = CfnWaitConditionHandle(self, "WaitHandle") if wait.needs_wait_condition else None
         self.resource = CustomResource(
             self,
@@ -223,6 +223,20 @@ class PipelineReprocessing(Construct):
                 f"'{argument}' has nothing whose change this app could see, got '{path}'; put what changes into 'version'"
             )
 
+    def _permission(self) -> Policy:
+        """What the handler may do with this pipeline.
+
+        The policy of another pipeline is another resource, with an id of its own. So where the pipeline is exchanged,
+        or renamed, CloudFormation makes the new policy beside the old one, and removes one of them only in the
+        clean-up, when the custom resource has been updated: the handler may start a run on the one pipeline and
+        end a run on the other, on the way forward and in a rollback. One policy for both would be changed before.
+        """
+        policy = Policy(self, "Policy", roles=[self.role], statements=list(self._binding.statements))
+        element = policy.node.default_child
+        assert isinstance(element, CfnResource)  # noqa: S101  # a Policy has one
+        element.override_logical_id(Lazy.uncached_string(_IdOfOnePipeline(element, self)))
+        return policy
+
     def _condition(self, handle: CfnWaitConditionHandle, wait: Wait) -> CfnWaitCondition:
         """Waits for the run. It can wait only once, so each wait has a condition and a handle of its own."""
         timeout = int(wait.condition_timeout.total_seconds())
@@ -298,6 +312,20 @@ class _Trigger:
 
 
 @jsii.implements(IStringProducer)
+class _IdOfOnePipeline:
+    """A logical id that is another one for each pipeline, but stays when only the pipeline's definition changes."""
+
+    def __init__(self, element: CfnResource, construct: PipelineReprocessing) -> None:
+        self._element = element
+        self._construct = construct
+
+    def produce(self, context: IResolveContext) -> str:  # noqa: ARG002  # CDK calls it so
+        binding = self._construct._binding
+        names = Fingerprints(self._element.stack)
+        return _with_end(self._element, [binding.properties["Kind"], names.named(binding.name)])
+
+
+@jsii.implements(IStringProducer)
 class _IdOfOneWait(_Trigger):
     """A logical id that is another one for each trigger and each time-out: CloudFormation updates neither."""
 
@@ -307,9 +335,14 @@ class _IdOfOneWait(_Trigger):
         self._timeout = timeout
 
     def produce(self, context: IResolveContext) -> str:
-        suffix = digest([super().produce(context), self._timeout])[:16]
-        # A long id is cut in front, for CDK tells such ids apart by their ends.
-        return self._element.stack.get_logical_id(self._element)[len(suffix) - _ID_LENGTH :] + suffix
+        return _with_end(self._element, [super().produce(context), self._timeout])
+
+
+def _with_end(element: CfnResource, value: object) -> str:
+    """The logical id that CDK gives the element, with the digest of a value at its end."""
+    end = digest(value)[:16]
+    # A long id is cut in front, for CDK tells such ids apart by their ends.
+    return element.stack.get_logical_id(element)[len(end) - _ID_LENGTH :] + end
 
 
 @jsii.implements(IDependable)

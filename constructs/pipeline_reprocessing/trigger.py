@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -78,6 +78,12 @@ _SETTINGS = {
 }
 """Properties of other types in `rerun_on` that decide no data."""
 
+_PHYSICAL_NAMES = {
+    "AWS::IoTAnalytics::Pipeline": "pipelineName",
+    "AWS::StepFunctions::StateMachine": "stateMachineName",
+}
+"""Properties of pipelines that may not change: another name is another pipeline, under the same logical id."""
+
 _ASSETS = {"code", "content", "definitionS3Location"}
 """Properties that say where an asset is. Its hash is in the key; bucket and account say nothing about the content."""
 
@@ -104,7 +110,6 @@ class Fingerprints:
         self._rendered = rendered
         self._known: dict[str, str] = {}
         self._open: set[str] = set()
-        self._resolver = _Resolver(self)
 
     @property
     def digests(self) -> set[str]:
@@ -113,7 +118,15 @@ class Fingerprints:
 
     def of_value(self, value: object) -> object:
         """The value without tokens: references to what decides data are followed, others are named."""
-        return Tokenization.resolve(value, scope=self._stack, resolver=self._resolver, preparing=False)
+        return Tokenization.resolve(
+            value, scope=self._stack, resolver=_Resolver(self.of_reference), preparing=False
+        )
+
+    def named(self, value: object) -> object:
+        """The value without tokens: references are named, with the physical name that a pipeline was given."""
+        return Tokenization.resolve(
+            value, scope=self._stack, resolver=_Resolver(self._identity_of), preparing=False
+        )
 
     def of_construct(self, construct: IConstruct) -> set[str]:
         """The digests of all in that construct that decides data."""
@@ -137,15 +150,25 @@ class Fingerprints:
         target = reference.target
         if isinstance(target, CfnResource) and target.cfn_resource_type in _DECIDES:
             return f"${{{self.of_resource(target)}}}"
-        if isinstance(target, CfnElement):
-            return f"${{{self.name_of(target)}.{reference.display_name}}}"
-        return f"${{{reference.display_name}}}"
+        return f"${{{self._name_of(reference)}}}"
 
     def name_of(self, element: CfnElement) -> str:
         """The logical id, with its stack if that is another one."""
         stack = element.stack
         logical_id = str(stack.resolve(element.logical_id))
         return logical_id if stack.node.path == self._stack.node.path else f"{identity(stack)}/{logical_id}"
+
+    def _name_of(self, reference: Reference) -> str:
+        target = reference.target
+        return (
+            f"{self.name_of(target)}.{reference.display_name}"
+            if isinstance(target, CfnElement)
+            else reference.display_name
+        )
+
+    def _identity_of(self, reference: Reference) -> str:
+        given = _physical_name(reference.target)
+        return f"${{{self._name_of(reference)}}}" + ("" if given is None else digest(self.named(given)))
 
     def _of_part(self, part: IConstruct) -> str:
         return (
@@ -202,6 +225,13 @@ def _by_uncapitalized(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {key[:1].lower() + key[1:]: value for key, value in properties.items()}
 
 
+def _physical_name(target: IConstruct) -> object:
+    """The name that a pipeline was given, if it is one and was given one."""
+    if not isinstance(target, CfnResource) or target.cfn_resource_type not in _PHYSICAL_NAMES:
+        return None
+    return _by_uncapitalized(target._cfn_properties).get(_PHYSICAL_NAMES[target.cfn_resource_type])
+
+
 def _without_place(key: str, value: object) -> object:
     """The hash of an asset in place of where it lies; what is no asset stays as it is."""
     if key not in _ASSETS or not isinstance(value, dict):
@@ -240,15 +270,15 @@ class _Fragments:
 
 
 class _Resolver(DefaultTokenResolver):
-    """Resolves tokens as CDK does, but lets `Fingerprints` say what a reference stands for."""
+    """Resolves tokens as CDK does, but lets someone else say what a reference stands for."""
 
-    def __init__(self, fingerprints: Fingerprints) -> None:
+    def __init__(self, of_reference: Callable[[Reference], str]) -> None:
         super().__init__(_Fragments())
-        self._fingerprints = fingerprints
+        self._of_reference = of_reference
 
     def resolve_token(
         self, token: IResolvable, context: IResolveContext, post_processor: IPostProcessor
     ) -> Any:
         if isinstance(token, Reference):
-            return self._fingerprints.of_reference(token)
+            return self._of_reference(token)
         return super().resolve_token(token, context, post_processor)
