@@ -277,7 +277,7 @@ class PipelineReprocessing(Construct):
     def _found(self) -> list[IConstruct]:
         # Called once in each synth, when nothing changes any more but before templates are written.
         self._settled, self._known_trigger = True, None
-        owners = [_owner(resource) for resource in self._look()[1].found.values()]
+        owners = [_owner(resource) for resource in self._look()[1].needed]
         around = [needed for needed in (*self._needed(), *owners) if self._is_within(needed)]
         return [
             *(owner for owner in owners if owner not in around),

@@ -29,6 +29,7 @@ from aws_cdk import (
     IResolveContext,
     Reference,
     Stack,
+    Stage,
     Tokenization,
 )
 from aws_cdk.aws_ecr_assets import DockerImageAsset
@@ -90,7 +91,12 @@ _ASSETS = {"code", "content", "definitionS3Location"}
 _NAMES_FUNCTIONS = {"AWS::IoTAnalytics::Pipeline", "AWS::StepFunctions::StateMachine"}
 """Types whose text may name a function instead of referring to it."""
 
-_FUNCTION_NAME = re.compile(r'(?::function:|(?:[lL]ambdaName|FunctionName)\\*":\s*\\*")([\w-]+)')
+_ARN_PART = r'((?:\$\{[^}]*\}|[^:"\\$])*)'
+_NAMED_FUNCTION = re.compile(
+    rf"(?::lambda:{_ARN_PART}:)?{_ARN_PART}:function:([\w-]+)"
+    r'|(?:[lL]ambdaName|FunctionName)\\*":\s*\\*"(?!arn:|\d+:)([\w-]+)'
+)
+"""A function's ARN, whole or in part, with its region, account and name; or where a name alone stands for one."""
 
 _ASSET_HASH = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
@@ -104,12 +110,22 @@ class Fingerprints:
     """
 
     def __init__(self, stack: Stack, rendered: Rendered | None = None) -> None:
-        self.found: dict[str, CfnResource] = {}
-        """The resources that were followed, by path."""
         self._stack = stack
         self._rendered = rendered
+        self._found: dict[str, CfnResource] = {}
         self._known: dict[str, str] = {}
-        self._open: set[str] = set()
+        self._needs: dict[str, set[str]] = {}
+        self._open = [""]
+
+    @property
+    def needed(self) -> list[CfnResource]:
+        """The resources that were followed and have to be there before a run starts."""
+        paths, reached = [""], set[str]()
+        while paths:
+            new = self._needs.get(paths.pop(), set()) - reached
+            reached |= new
+            paths += new
+        return [self._found[path] for path in sorted(reached)]
 
     @property
     def digests(self) -> set[str]:
@@ -132,17 +148,24 @@ class Fingerprints:
         """The digests of all in that construct that decides data."""
         return {self._of_part(part) for part in deciding_parts(construct)}
 
-    def of_resource(self, resource: CfnResource) -> str:
-        """The digest of what decides data in that resource."""
+    def of_resource(self, resource: CfnResource, *, needed: bool = True) -> str:
+        """The digest of what decides data in that resource.
+
+        Args:
+            resource: Any one of this app.
+            needed: Whether what names it cannot do without it. Default: so it is.
+        """
         path = resource.node.path
+        if needed:
+            self._needs.setdefault(self._open[-1], set()).add(path)
         if path in self._open:
             # A function that names itself, or a machine that starts itself: already being looked at.
             return self.name_of(resource)
         if path not in self._known:
-            self.found[path] = resource
-            self._open.add(path)
+            self._found[path] = resource
+            self._open.append(path)
             self._known[path] = digest([resource.cfn_resource_type, *self._content(resource)])
-            self._open.remove(path)
+            self._open.pop()
         return self._known[path]
 
     def of_reference(self, reference: Reference) -> str:
@@ -185,11 +208,16 @@ class Fingerprints:
         values = {key: _without_place(key, self.of_value(properties[key])) for key in sorted(keys)}
         yield {key: value for key, value in values.items() if value is not None}
         if resource.cfn_resource_type in _NAMES_FUNCTIONS:
-            yield sorted(map(self.of_resource, _named_functions(self._stack, json.dumps(values))))
+            yield sorted(self._of_named_functions(resource.stack, json.dumps(values)))
         if self._rendered:
             overrides = _by_uncapitalized(self._rendered.overrides(resource))
             keys = overrides.keys() - _SETTINGS if chosen is None else overrides.keys() & set(chosen)
             yield {key: _without_place(key, overrides[key]) for key in keys}
+
+    def _of_named_functions(self, stack: Stack, text: str) -> Iterator[str]:
+        for function in _named_functions(stack, text):
+            # Nothing says that the one of another stack comes first: that stack may well need this one.
+            yield self.of_resource(function, needed=function.stack.node.path == stack.node.path)
 
 
 def deciding_parts(construct: IConstruct) -> list[IConstruct]:
@@ -247,12 +275,36 @@ def _asset_hash_of(asset: IConstruct) -> str:
     return asset.asset_hash
 
 
-def _named_functions(stack: Stack, text: str) -> Iterator[CfnResource]:
-    """The functions of this app that a definition names by their literal names."""
-    names = set(_FUNCTION_NAME.findall(text))
-    for part in stack.node.root.node.find_all() if names else ():
-        if isinstance(part, CfnFunction) and part.stack.resolve(part.function_name) in names:
+def _named_functions(stack: Stack, text: str) -> Iterator[CfnFunction]:
+    """The functions of this app that a text in that stack names by their literal names or ARNs.
+
+    A function of the same name in another account or region is another function. So is one in another stage of the
+    app, for that is another deployment of it.
+    """
+    places: dict[str, list[tuple[str, str]]] = {}
+    for region, account, of_arn, name in _NAMED_FUNCTION.findall(text):
+        places.setdefault(of_arn or name, []).append((region, account))
+    stage = Stage.of(stack) or stack
+    for part in stage.node.find_all() if places else ():
+        if not isinstance(part, CfnFunction):
+            continue
+        name, there = part.stack.resolve(part.function_name), part.stack
+        named = places.get(name, ()) if isinstance(name, str) else ()
+        if (
+            any(
+                _may_be(region, there.region) and _may_be(account, there.account) for region, account in named
+            )
+            and _may_be(stack.region, there.region)
+            and _may_be(stack.account, there.account)
+            and (Stage.of(there) or there).node.path == stage.node.path
+        ):
             yield part
+
+
+def _may_be(one: str, other: str) -> bool:
+    """Whether the two are the same, as far as synth can tell: nothing, or a token, may be anything."""
+    # CDK's Token.compare_strings() gives an object that Python cannot compare.
+    return one == other or any(not text or "${" in text for text in (one, other))
 
 
 @jsii.implements(IFragmentConcatenator)
