@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +28,14 @@ from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.overrides import Rendered
 from pipeline_reprocessing.pipelines import ReprocessablePipeline
 from pipeline_reprocessing.provider import ReprocessingHandler
-from pipeline_reprocessing.trigger import Fingerprints, deciding_parts, digest, identity
+from pipeline_reprocessing.trigger import (
+    Fingerprints,
+    deciding_parts,
+    digest,
+    identity,
+    owner,
+    running_parts,
+)
 from pipeline_reprocessing.wait import Wait
 from pipeline_reprocessing_handler.request import Failure, OnRemoval, OnRollback
 
@@ -251,8 +257,6 @@ class PipelineReprocessing(Construct):
         self.resource.node.add_dependency(
             self.policy,
             self._handler.policy,
-            *(needed for needed in self._needed() if not self._is_within(needed)),
-            *self._rerun_on,
             *self._handler.queue(f"{binding.properties['Kind']} {binding.name}", self),
         )
         found = _WhatWasFound(self)
@@ -274,18 +278,17 @@ class PipelineReprocessing(Construct):
         }
         return digest([value, sorted(deciding | seen.digests)]), seen
 
-    def _found(self) -> list[IConstruct]:
+    def _found(self) -> list[CfnResource]:
         # Called once in each synth, when nothing changes any more but before templates are written.
         self._settled, self._known_trigger = True, None
-        owners = [_owner(resource) for resource in self._look()[1].needed]
-        around = [needed for needed in (*self._needed(), *owners) if self._is_within(needed)]
+        binding = self._binding
+        followed = map(owner, self._look()[1].needed)
         return [
-            *(owner for owner in owners if owner not in around),
-            *itertools.chain(*map(_others_in, around)),
+            part
+            for construct in (*binding.prerequisites, *binding.watched, *self._rerun_on, *followed)
+            for part in running_parts(construct)
+            if not (self._is_within(construct) and _is_ours(part))
         ]
-
-    def _needed(self) -> list[IConstruct]:
-        return [*self._binding.watched, *self._binding.prerequisites]
 
     def _is_within(self, construct: IConstruct) -> bool:
         return construct.node.path in {scope.node.path for scope in self.node.scopes}
@@ -347,7 +350,7 @@ def _with_end(element: CfnResource, value: object) -> str:
 
 @jsii.implements(IDependable)
 class _WhatWasFound(Dependable):
-    """Lets the custom resource wait for the functions that were found by following references, with their roles.
+    """Lets the custom resource wait for what it watches, and for what was found by following references from there.
 
     CDK asks for them late, and only then may they be looked for: some values are fixed when they are first seen.
     """
@@ -358,26 +361,12 @@ class _WhatWasFound(Dependable):
 
     @property
     def dependency_roots(self) -> list[IConstruct]:
-        return self._construct._found()
+        return [*self._construct._found()]
 
 
-def _owner(resource: CfnResource) -> IConstruct:
-    """The construct whose main part the resource is: a function has a role and permissions beside it."""
-    scope = resource.node.scope
-    if scope is None or Stack.is_stack(scope):
-        return resource
-    main = scope.node.default_child
-    return scope if main and main.node.path == resource.node.path else resource
-
-
-def _others_in(construct: IConstruct) -> list[IConstruct]:
-    """What a construct has beside the reprocessing within it, for that cannot wait for itself."""
-    ours = (PipelineReprocessing, ReprocessingHandler)
-    return [
-        part
-        for part in construct.node.find_all()
-        if isinstance(part, CfnResource) and not any(isinstance(scope, ours) for scope in part.node.scopes)
-    ]
+def _is_ours(part: IConstruct) -> bool:
+    """Whether it is a part of some reprocessing: what contains that cannot be waited for as a whole."""
+    return any(isinstance(scope, PipelineReprocessing | ReprocessingHandler) for scope in part.node.scopes)
 
 
 def _wait_property(wait: Wait, handle: CfnWaitConditionHandle | None) -> dict[str, Any]:

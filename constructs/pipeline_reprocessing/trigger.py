@@ -56,9 +56,10 @@ _DECIDES = {
 }
 """What decides the data, by type. A reference to one of these is followed."""
 
-_DECIDES_NOTHING = re.compile(
-    r"AWS::(CDK::|CloudWatch::|IAM::|Lambda::(EventInvokeConfig|Permission)|Logs::).*"
-)
+_CALLS = re.compile(r"AWS::Lambda::(EventInvokeConfig|EventSourceMapping|Permission|Url)")
+"""Types that say who calls a function. They decide no data, and people make them wait for the reprocessed data."""
+
+_DECIDES_NOTHING = re.compile(rf"AWS::(CDK::|CloudWatch::|IAM::|Logs::).*|{_CALLS.pattern}")
 """Types that `rerun_on` passes over."""
 
 _SETTINGS = {
@@ -222,15 +223,50 @@ class Fingerprints:
 
 def deciding_parts(construct: IConstruct) -> list[IConstruct]:
     """The assets and resources in a construct that decide data: the function, but not its role."""
+    return [
+        main
+        for _, main in _units(construct)
+        if not isinstance(main, CfnResource) or not _DECIDES_NOTHING.fullmatch(main.cfn_resource_type)
+    ]
+
+
+def running_parts(construct: IConstruct) -> list[CfnResource]:
+    """The resources in a construct that have to be there before its code runs: the function, with its role.
+
+    Not who calls the function, nor the versions that are made of it: those may have to wait for the run themselves.
+    """
+    units = [(unit, main) for unit, main in _units(construct) if isinstance(main, CfnResource)]
+    mains = [main for _, main in units if not _CALLS.fullmatch(main.cfn_resource_type)]
+    beside = [part for unit, main in units if unit is not main for part in unit.node.find_all()]
+    return [*mains, *(part for part in beside if isinstance(part, CfnResource) and _lets_it_run(part))]
+
+
+def _lets_it_run(part: CfnResource) -> bool:
+    """Whether a part of a function or state machine is its role or policy; or lets IoT Analytics call it in a run."""
+    if part.cfn_resource_type == "AWS::Lambda::Permission":
+        return bool(_by_uncapitalized(part._cfn_properties).get("principal") == "iotanalytics.amazonaws.com")
+    return part.cfn_resource_type.startswith("AWS::IAM::")
+
+
+def owner(resource: CfnResource) -> IConstruct:
+    """The construct whose main part the resource is: a function has a role beside it."""
+    scope = resource.node.scope
+    if scope is None or Stack.is_stack(scope):
+        return resource
+    main = scope.node.default_child
+    return scope if main and main.node.path == resource.node.path else resource
+
+
+def _units(construct: IConstruct) -> Iterator[tuple[IConstruct, IConstruct]]:
+    """What is in a construct, with the main part of each: a function as one, and resources that stand alone."""
     main = construct.node.default_child
     if isinstance(main, CfnResource) and main.cfn_resource_type in _DECIDES:
-        return [main]
-    return [
-        part
-        for part in construct.node.find_all()
-        if isinstance(part, Asset | DockerImageAsset)
-        or (isinstance(part, CfnResource) and not _DECIDES_NOTHING.fullmatch(part.cfn_resource_type))
-    ]
+        yield construct, main
+        return
+    if isinstance(construct, Asset | CfnResource | DockerImageAsset):
+        yield construct, construct
+    for child in construct.node.children:
+        yield from _units(child)
 
 
 def identity(stack: Stack) -> str:
