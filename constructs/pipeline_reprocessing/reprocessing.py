@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsii
@@ -12,6 +12,7 @@ from aws_cdk import (
     CfnWaitConditionHandle,
     CustomResource,
     Duration,
+    IAnyProducer,
     IResolveContext,
     IStringProducer,
     Lazy,
@@ -126,13 +127,15 @@ class PipelineReprocessing(Construct):
                 "Pipeline": dict(self._binding.properties),
                 "Messages": dict(messages.properties),
                 "Trigger": self.trigger,
+                # A WaitCondition waits once for each trigger, so it could not wait for a run for other values.
+                **({} if handle else {"Values": Lazy.uncached_any(_Values(self))}),
                 **({} if wait.timeout is None else {"Wait": _wait_property(wait, handle)}),
                 "OnRollback": one_of("on_rollback", on_rollback, OnRollback).value,
                 "OnRemoval": one_of("on_removal", on_removal, OnRemoval).value,
             },
         )
         self._settled = False
-        self._known_trigger: str | None = None
+        self._known: tuple[str, Mapping[str, object]] | None = None
         self.wait_condition = None if handle is None else self._condition(handle, wait)
         self._run_after_what_it_needs()
 
@@ -141,8 +144,12 @@ class PipelineReprocessing(Construct):
         """The SHA-256 of what decides the resulting data, as a token: it is made at synth.
 
         It covers the pipeline's activities or the state machine's definition, the code, layers, handler, runtime and
-        environment of the functions that these name, the same of `rerun_on`, the selection, and `version`. What only
-        the deploy knows, such as the value of a parameter, is covered by its name alone.
+        environment of the functions that these name, the same of `rerun_on`, the selection, and `version`.
+
+        What only the deploy knows, such as the value of a parameter of this stack or the name of a bucket in it, is in
+        it by its name alone. The custom resource has the value itself in its property `Values`, so that another value
+        reprocesses as well. Not so for the values of other stacks, for secrets, and where a WaitCondition waits (see
+        `Wait.for_completion`): there put what may change into `version`.
         """
         return Lazy.uncached_string(_Trigger(self))
 
@@ -272,15 +279,15 @@ class PipelineReprocessing(Construct):
             deciding |= seen.of_construct(construct)
         value = {
             "resource": [identity(stack), stack.resolve(_cfn(self.resource).logical_id)],
-            "pipeline": [self._binding.properties["Kind"], seen.of_value(self._binding.fingerprint)],
-            "messages": seen.of_value(self._messages.properties),
+            "pipeline": [self._binding.properties["Kind"], seen.of_settings(self._binding.fingerprint)],
+            "messages": seen.named(self._messages.properties),
             "version": self._version,
         }
         return digest([value, sorted(deciding | seen.digests)]), seen
 
     def _found(self) -> list[CfnResource]:
         # Called once in each synth, when nothing changes any more but before templates are written.
-        self._settled, self._known_trigger = True, None
+        self._settled, self._known = True, None
         binding = self._binding
         followed = map(owner, self._look()[1].needed)
         return [
@@ -293,11 +300,15 @@ class PipelineReprocessing(Construct):
     def _is_within(self, construct: IConstruct) -> bool:
         return construct.node.path in {scope.node.path for scope in self.node.scopes}
 
-    def _make_trigger(self) -> str:
-        trigger = self._known_trigger or self._look(Rendered())[0]
+    def _make_trigger(self) -> tuple[str, Mapping[str, object]]:
+        """The trigger, and what CloudFormation has to look at in each deploy."""
+        known = self._known
+        if known is None:
+            trigger, seen = self._look(Rendered())
+            known = trigger, seen.values
         if self._settled:
-            self._known_trigger = trigger
-        return trigger
+            self._known = known
+        return known
 
 
 @jsii.implements(IStringProducer)
@@ -311,7 +322,21 @@ class _Trigger:
         if context.preparing or Rendered.in_progress:
             # Only looked through for references, of which a trigger has none, or for another part of the template.
             return "0" * 64
-        return self._construct._make_trigger()
+        return self._construct._make_trigger()[0]
+
+
+@jsii.implements(IAnyProducer)
+class _Values:
+    """The values of which only the deploy knows whether they have changed."""
+
+    def __init__(self, construct: PipelineReprocessing) -> None:
+        self._construct = construct
+
+    def produce(self, context: IResolveContext) -> object:
+        if context.preparing or Rendered.in_progress:
+            # As for the trigger: all references are within the stack, where CDK has nothing to prepare.
+            return None
+        return dict(self._construct._make_trigger()[1]) or None
 
 
 @jsii.implements(IStringProducer)

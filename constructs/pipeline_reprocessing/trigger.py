@@ -20,9 +20,12 @@ from typing import Any
 
 import jsii
 from aws_cdk import (
+    Aws,
     CfnElement,
+    CfnParameter,
     CfnResource,
     DefaultTokenResolver,
+    Fn,
     IFragmentConcatenator,
     IPostProcessor,
     IResolvable,
@@ -38,6 +41,7 @@ from aws_cdk.aws_s3_assets import Asset
 from constructs import IConstruct
 
 from pipeline_reprocessing.overrides import Rendered
+from pipeline_reprocessing.provider import ReprocessingHandler
 
 _DECIDES = {
     "AWS::IoTAnalytics::Pipeline": ("pipelineActivities",),
@@ -99,6 +103,11 @@ _NAMED_FUNCTION = re.compile(
 )
 """A function's ARN, whole or in part, with its region, account and name; or where a name alone stands for one."""
 
+_NAME = re.compile(r"\$\{([^{}]*)\}")
+
+_SECRET = re.compile("secret|password|apikey|privatekey", re.IGNORECASE)
+"""Attributes whose values are nobody's business."""
+
 _ASSET_HASH = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -117,21 +126,33 @@ class Fingerprints:
         self._known: dict[str, str] = {}
         self._needs: dict[str, set[str]] = {}
         self._open = [""]
+        self._named: dict[str, object] = {}
+        self._names: dict[str, set[str]] = {}
 
     @property
     def needed(self) -> list[CfnResource]:
         """The resources that were followed and have to be there before a run starts."""
-        paths, reached = [""], set[str]()
-        while paths:
-            new = self._needs.get(paths.pop(), set()) - reached
-            reached |= new
-            paths += new
-        return [self._found[path] for path in sorted(reached)]
+        return [self._found[path] for path in sorted(self._reached - {""})]
+
+    @property
+    def values(self) -> dict[str, object]:
+        """What only the deploy knows: the references of this stack that are named in what has to be there.
+
+        Who hands them to the custom resource makes no circle of dependencies, for that waits for what names them.
+        """
+        names = set[str]().union(*(self._names.get(path, ()) for path in self._reached))
+        return {name: self._named[name] for name in sorted(names)}
 
     @property
     def digests(self) -> set[str]:
         """The digests of all resources that were followed."""
         return set(self._known.values())
+
+    def of_settings(self, value: object) -> object:
+        """The value without tokens, as something that a run needs."""
+        settings = self.of_value(value)
+        self._names[""] = self._names_in(settings)
+        return settings
 
     def of_value(self, value: object) -> object:
         """The value without tokens: references to what decides data are followed, others are named."""
@@ -172,9 +193,16 @@ class Fingerprints:
     def of_reference(self, reference: Reference) -> str:
         """What stands for the reference."""
         target = reference.target
-        if isinstance(target, CfnResource) and target.cfn_resource_type in _DECIDES:
+        if (
+            isinstance(target, CfnResource)
+            and target.cfn_resource_type in _DECIDES
+            and not _is_handler(target)
+        ):
             return f"${{{self.of_resource(target)}}}"
-        return f"${{{self._name_of(reference)}}}"
+        name = self._name_of(reference)
+        if self._is_worth_a_look(reference):
+            self._named[name] = _where_it_exists(reference)
+        return f"${{{name}}}"
 
     def name_of(self, element: CfnElement) -> str:
         """The logical id, with its stack if that is another one."""
@@ -203,17 +231,54 @@ class Fingerprints:
 
     def _content(self, resource: CfnResource) -> Iterator[object]:
         chosen = _DECIDES.get(resource.cfn_resource_type)
+
+        def deciding(properties: Mapping[str, Any]) -> dict[str, Any]:
+            named = _by_uncapitalized(properties)
+            keys = named.keys() - _SETTINGS if chosen is None else named.keys() & set(chosen)
+            return {key: named[key] for key in sorted(keys)}
+
         # A protected member, as jsii spells it.
-        properties = _by_uncapitalized(resource._cfn_properties)
-        keys = properties.keys() - _SETTINGS if chosen is None else properties.keys() & set(chosen)
-        values = {key: _without_place(key, self.of_value(properties[key])) for key in sorted(keys)}
+        values = {
+            key: _without_place(key, self.of_value(value))
+            for key, value in deciding(resource._cfn_properties).items()
+        }
         yield {key: value for key, value in values.items() if value is not None}
         if resource.cfn_resource_type in _NAMES_FUNCTIONS:
             yield sorted(self._of_named_functions(resource.stack, json.dumps(values)))
+        overrides = {}
         if self._rendered:
-            overrides = _by_uncapitalized(self._rendered.overrides(resource))
-            keys = overrides.keys() - _SETTINGS if chosen is None else overrides.keys() & set(chosen)
-            yield {key: _without_place(key, overrides[key]) for key in keys}
+            overrides = {
+                key: _without_place(key, value)
+                for key, value in deciding(self._rendered.overrides(resource)).items()
+            }
+            yield overrides
+        # What was overridden is not in the template any more.
+        self._names[resource.node.path] = self._names_in(values | overrides)
+
+    def _names_in(self, value: object) -> set[str]:
+        return {name for name in _NAME.findall(json.dumps(value)) if name in self._named}
+
+    @property
+    def _reached(self) -> set[str]:
+        """The paths of what has to be there before a run starts."""
+        paths, reached = [""], {""}
+        while paths:
+            new = self._needs.get(paths.pop(), set()) - reached
+            reached |= new
+            paths += new
+        return reached
+
+    def _is_worth_a_look(self, reference: Reference) -> bool:
+        """Whether CloudFormation may hand on what the reference stands for: a value of this stack, and no secret."""
+        target, attribute = reference.target, reference.display_name
+        return (
+            isinstance(target, CfnElement)
+            and not attribute.startswith("AWS::")
+            and target.stack.node.path == self._stack.node.path
+            and not (isinstance(target, CfnParameter) and target.no_echo)
+            and not _SECRET.search(attribute)
+            and not _is_handler(target)
+        )
 
     def _of_named_functions(self, stack: Stack, text: str) -> Iterator[str]:
         for function in _named_functions(stack, text):
@@ -309,6 +374,18 @@ def _without_place(key: str, value: object) -> object:
 def _asset_hash_of(asset: IConstruct) -> str:
     assert isinstance(asset, Asset | DockerImageAsset)  # noqa: S101  # deciding_parts finds no others
     return asset.asset_hash
+
+
+def _is_handler(target: IConstruct) -> bool:
+    """Whether it is a part of this library's handler, which decides no data."""
+    return any(isinstance(scope, ReprocessingHandler) for scope in target.node.scopes)
+
+
+def _where_it_exists(reference: Reference) -> object:
+    """The reference, or nothing where its resource has a condition that does not hold."""
+    target = reference.target
+    condition = target.cfn_options.condition if isinstance(target, CfnResource) else None
+    return Fn.condition_if(condition.logical_id, reference, Aws.NO_VALUE) if condition else reference
 
 
 def _named_functions(stack: Stack, text: str) -> Iterator[CfnFunction]:
