@@ -36,7 +36,6 @@ from aws_cdk import (
     Tokenization,
 )
 from aws_cdk.aws_ecr_assets import DockerImageAsset
-from aws_cdk.aws_lambda import CfnFunction
 from aws_cdk.aws_s3_assets import Asset
 from constructs import IConstruct
 
@@ -44,6 +43,9 @@ from pipeline_reprocessing.overrides import Rendered
 from pipeline_reprocessing.provider import ReprocessingHandler
 
 _DECIDES = {
+    "AWS::Batch::JobDefinition": ("containerProperties", "ecsProperties", "nodeProperties"),
+    "AWS::ECS::TaskDefinition": ("containerDefinitions",),
+    "AWS::Glue::Job": ("command", "defaultArguments", "glueVersion"),
     "AWS::IoTAnalytics::Pipeline": ("pipelineActivities",),
     "AWS::Lambda::Alias": ("functionName", "functionVersion", "routingConfig"),
     "AWS::Lambda::Function": ("code", "environment", "handler", "imageConfig", "layers", "runtime"),
@@ -90,18 +92,46 @@ _PHYSICAL_NAMES = {
 }
 """Properties of pipelines that may not change: another name is another pipeline, under the same logical id."""
 
+_CONTAINERS = {"command", "containerDefinitions", "containerProperties", "ecsProperties", "nodeProperties"}
+"""Properties that say what runs elsewhere than in Lambda, with how it runs there."""
+
+_CONTAINER_SETTINGS = {
+    "cpu",
+    "executionRoleArn",
+    "jobRoleArn",
+    "logConfiguration",
+    "memory",
+    "memoryReservation",
+    "resourceRequirements",
+    "taskRoleArn",
+    "vcpus",
+}
+"""What in these decides no data."""
+
+_PROGRAMS = {"image", "scriptLocation"}
+"""What in these says where an asset is."""
+
 _ASSETS = {"code", "content", "definitionS3Location"}
 """Properties that say where an asset is. Its hash is in the key; bucket and account say nothing about the content."""
 
-_NAMES_FUNCTIONS = {"AWS::IoTAnalytics::Pipeline", "AWS::StepFunctions::StateMachine"}
-"""Types whose text may name a function instead of referring to it."""
+_NAMES_OTHERS = {"AWS::IoTAnalytics::Pipeline", "AWS::StepFunctions::StateMachine"}
+"""Types whose text may name something by its own name instead of referring to it."""
+
+_NAMES_OF = {
+    "AWS::Batch::JobDefinition": ("jobDefinitionName", "JobDefinition"),
+    "AWS::ECS::TaskDefinition": ("family", "TaskDefinition"),
+    "AWS::Glue::Job": ("name", "JobName"),
+    "AWS::Lambda::Function": ("functionName", "[lL]ambdaName|FunctionName"),
+}
+"""By type: the property with the name, and under what such a text has it. CDK's EcsRunTask always writes the family."""
+
+_NAMED = {
+    kind: re.compile(rf'(?:{keys})\\*":\s*\\*"(?!arn:|\d+:)([\w-]+)') for kind, (_, keys) in _NAMES_OF.items()
+}
 
 _ARN_PART = r'((?:\$\{[^}]*\}|[^:"\\$])*)'
-_NAMED_FUNCTION = re.compile(
-    rf"(?::lambda:{_ARN_PART}:)?{_ARN_PART}:function:([\w-]+)"
-    r'|(?:[lL]ambdaName|FunctionName)\\*":\s*\\*"(?!arn:|\d+:)([\w-]+)'
-)
-"""A function's ARN, whole or in part, with its region, account and name; or where a name alone stands for one."""
+_FUNCTION_ARN = re.compile(rf"(?::lambda:{_ARN_PART}:)?{_ARN_PART}:function:([\w-]+)")
+"""A function's ARN, whole or in part, with its region, account and name."""
 
 _NAME = re.compile(r"\$\{([^{}]*)\}")
 
@@ -243,8 +273,8 @@ class Fingerprints:
             for key, value in deciding(resource._cfn_properties).items()
         }
         yield {key: value for key, value in values.items() if value is not None}
-        if resource.cfn_resource_type in _NAMES_FUNCTIONS:
-            yield sorted(self._of_named_functions(resource.stack, json.dumps(values)))
+        if resource.cfn_resource_type in _NAMES_OTHERS:
+            yield sorted(self._of_named_resources(resource.stack, json.dumps(values)))
         overrides = {}
         if self._rendered:
             overrides = {
@@ -280,10 +310,10 @@ class Fingerprints:
             and not _is_handler(target)
         )
 
-    def _of_named_functions(self, stack: Stack, text: str) -> Iterator[str]:
-        for function in _named_functions(stack, text):
+    def _of_named_resources(self, stack: Stack, text: str) -> Iterator[str]:
+        for resource in _named_resources(stack, text):
             # Nothing says that the one of another stack comes first: that stack may well need this one.
-            yield self.of_resource(function, needed=function.stack.node.path == stack.node.path)
+            yield self.of_resource(resource, needed=resource.stack.node.path == stack.node.path)
 
 
 def deciding_parts(construct: IConstruct) -> list[IConstruct]:
@@ -363,12 +393,29 @@ def _physical_name(target: IConstruct) -> object:
 
 def _without_place(key: str, value: object) -> object:
     """The hash of an asset in place of where it lies; what is no asset stays as it is."""
+    if key in _CONTAINERS:
+        return _program_of(value)
     if key not in _ASSETS or not isinstance(value, dict):
         return value
     location = _by_uncapitalized(value)
-    places = [location.get(name) for name in ("s3Key", "key", "imageUri")]
-    hashes = _ASSET_HASH.findall(json.dumps(places, sort_keys=True))
+    hashes = _asset_hashes([location.get(name) for name in ("s3Key", "key", "imageUri")])
     return {"asset": hashes, "version": location.get("s3ObjectVersion")} if hashes else value
+
+
+def _program_of(value: object) -> object:
+    """What a container or job runs, without how and without where it is."""
+    if isinstance(value, list):
+        return [_program_of(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    items = {key: item for key, item in _by_uncapitalized(value).items() if key not in _CONTAINER_SETTINGS}
+    return {
+        key: (key in _PROGRAMS and _asset_hashes(item)) or _program_of(item) for key, item in items.items()
+    }
+
+
+def _asset_hashes(place: object) -> list[str]:
+    return _ASSET_HASH.findall(json.dumps(place, sort_keys=True))
 
 
 def _asset_hash_of(asset: IConstruct) -> str:
@@ -388,21 +435,23 @@ def _where_it_exists(reference: Reference) -> object:
     return Fn.condition_if(condition.logical_id, reference, Aws.NO_VALUE) if condition else reference
 
 
-def _named_functions(stack: Stack, text: str) -> Iterator[CfnFunction]:
-    """The functions of this app that a text in that stack names by their literal names or ARNs.
+def _named_resources(stack: Stack, text: str) -> Iterator[CfnResource]:
+    """The functions and jobs of this app that a text in that stack names by their own names, or by their ARNs.
 
-    A function of the same name in another account or region is another function. So is one in another stage of the
-    app, for that is another deployment of it.
+    One of the same name in another account or region is another one. So is one in another stage of the app, for that
+    is another deployment of it.
     """
-    places: dict[str, list[tuple[str, str]]] = {}
-    for region, account, of_arn, name in _NAMED_FUNCTION.findall(text):
-        places.setdefault(of_arn or name, []).append((region, account))
+    places: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for region, account, name in _FUNCTION_ARN.findall(text):
+        places.setdefault(("AWS::Lambda::Function", name), []).append((region, account))
+    for kind, pattern in _NAMED.items():
+        for name in pattern.findall(text):
+            places.setdefault((kind, name), []).append(("", ""))
     stage = Stage.of(stack) or stack
     for part in stage.node.find_all() if places else ():
-        if not isinstance(part, CfnFunction):
+        if not isinstance(part, CfnResource):
             continue
-        name, there = part.stack.resolve(part.function_name), part.stack
-        named = places.get(name, ()) if isinstance(name, str) else ()
+        named, there = places.get(_kind_and_name(part), ()), part.stack
         if (
             any(
                 _may_be(region, there.region) and _may_be(account, there.account) for region, account in named
@@ -412,6 +461,13 @@ def _named_functions(stack: Stack, text: str) -> Iterator[CfnFunction]:
             and (Stage.of(there) or there).node.path == stage.node.path
         ):
             yield part
+
+
+def _kind_and_name(resource: CfnResource) -> tuple[str, str]:
+    kind = resource.cfn_resource_type
+    name, _ = _NAMES_OF.get(kind, ("", ""))
+    given = _by_uncapitalized(resource._cfn_properties).get(name) if name else None
+    return kind, str(resource.stack.resolve(given)) if given else ""
 
 
 def _may_be(one: str, other: str) -> bool:
