@@ -138,7 +138,8 @@ _NAME = re.compile(r"\$\{([^{}]*)\}")
 _SECRET = re.compile("secret|password|apikey|privatekey", re.IGNORECASE)
 """Attributes whose values are nobody's business."""
 
-_ASSET_HASH = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_ASSET_HASH = re.compile(r"[0-9a-f]{64}(?![0-9a-f])")
+"""The last 64 digits: a prefix before them may end in what could be more of them."""
 
 
 class Fingerprints:
@@ -415,7 +416,8 @@ def _program_of(value: object) -> object:
 
 
 def _asset_hashes(place: object) -> list[str]:
-    return _ASSET_HASH.findall(json.dumps(place, sort_keys=True))
+    # Each once: the legacy synthesizer writes the parameter with the key twice.
+    return list(dict.fromkeys(_ASSET_HASH.findall(json.dumps(place, sort_keys=True))))
 
 
 def _asset_hash_of(asset: IConstruct) -> str:

@@ -16,8 +16,11 @@ from aws_cdk import (
     Aspects,
     CfnParameter,
     CfnResource,
+    DefaultStackSynthesizer,
     Duration,
     IAspect,
+    IStackSynthesizer,
+    LegacyStackSynthesizer,
     NestedStack,
     Stack,
     Tags,
@@ -342,13 +345,30 @@ def test_log_settings_do_not_change_it() -> None:
     assert machine_that_logs(LogLevel.ALL) == machine_that_logs(LogLevel.ERROR)
 
 
-def test_the_bootstrap_bucket_does_not_change_it(tmp_path: Path) -> None:
-    def bootstrapped(qualifier: str) -> str:
-        stack = Stack(App(context={"@aws-cdk/core:bootstrapQualifier": qualifier}), "Telemetry")
-        used = function(stack, code=Code.from_asset(folder(tmp_path / qualifier, index="one")))
-        return trigger(reprocessing(stack, iot_pipeline(stack, lambda_activity(used.function_name))))
+@pytest.mark.parametrize(
+    "synthesizer",
+    [
+        lambda: DefaultStackSynthesizer(qualifier="telemetry"),
+        lambda: DefaultStackSynthesizer(bucket_prefix="code/"),
+        # As if it were a part of the hash.
+        lambda: DefaultStackSynthesizer(bucket_prefix="feed"),
+        LegacyStackSynthesizer,
+    ],
+    ids=["qualifier", "prefix", "hexadecimal prefix", "legacy"],
+)
+def test_the_bootstrap_bucket_does_not_change_it(
+    synthesizer: Callable[[], IStackSynthesizer], tmp_path: Path
+) -> None:
+    def bootstrapped(name: str, text: str, synthesizer: Callable[[], IStackSynthesizer]) -> str:
+        stack = Stack(App(), "Telemetry", synthesizer=synthesizer())
+        used = function(stack, code=Code.from_asset(folder(tmp_path / name, index=text)))
+        reprocessing(stack, iot_pipeline(stack, lambda_activity(used.function_name)))
+        return synthesized_trigger(stack)
 
-    assert bootstrapped("hnb659fds") == bootstrapped("telemetry")
+    plain = bootstrapped("plain", "one", DefaultStackSynthesizer)
+
+    assert bootstrapped("same", "one", synthesizer) == plain
+    assert bootstrapped("other", "two", synthesizer) != plain
 
 
 def test_a_hash_within_inline_code_is_code() -> None:
