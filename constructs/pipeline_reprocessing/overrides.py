@@ -27,12 +27,17 @@ class Rendered:
     """Whether a stack is being rendered here: a trigger in it must not ask for the same again."""
 
     def __init__(self) -> None:
-        self._resources: dict[str, Mapping[str, Any]] = {}
+        self._templates: dict[str, Mapping[str, Any]] = {}
+
+    def entry(self, section: str, stack: Stack, name: str) -> Any:
+        """What stands under that name in a section of the stack's template; the name itself if there is nothing."""
+        return self._of(stack).get(section, {}).get(name, name)
 
     def overrides(self, resource: CfnResource) -> dict[str, Any]:
         """The properties that an escape hatch set, as the template shows them; what it deleted is None."""
         stack = resource.stack
-        rendered = self._of(stack).get(stack.resolve(resource.logical_id), {}).get("Properties", {})
+        resources = self._of(stack).get("Resources", {})
+        rendered = resources.get(stack.resolve(resource.logical_id), {}).get("Properties", {})
         # Protected members, as jsii spells them.
         shown = resource._render_properties(stack.resolve(resource._cfn_properties))
         plain = _without_empty(shown) or {}
@@ -44,9 +49,9 @@ class Rendered:
 
     def _of(self, stack: Stack) -> Mapping[str, Any]:
         path = stack.node.path
-        if path not in self._resources:
-            self._resources[path] = _resources(stack)
-        return self._resources[path]
+        if path not in self._templates:
+            self._templates[path] = _template(stack)
+        return self._templates[path]
 
 
 @jsii.implements(ISynthesisSession)
@@ -70,18 +75,19 @@ class _Session:
         return False
 
 
-def _resources(stack: Stack) -> Mapping[str, Any]:
+def _template(stack: Stack) -> Mapping[str, Any]:
     synthesizer = LegacyStackSynthesizer()
     synthesizer.bind(stack)
     Rendered.in_progress = True
     try:
         with TemporaryDirectory() as folder:
             synthesizer._synthesize_template(_Session(folder))  # type: ignore[arg-type]  # jsii's protocols want settable attributes
-            template = json.loads(Path(folder, stack.template_file).read_text(encoding="utf-8"))
+            template: Mapping[str, Any] = json.loads(
+                Path(folder, stack.template_file).read_text(encoding="utf-8")
+            )
     finally:
         Rendered.in_progress = False
-    resources: Mapping[str, Any] = template.get("Resources", {})
-    return resources
+    return template
 
 
 def _without_empty(value: Any) -> Any:

@@ -9,12 +9,13 @@ from aws_cdk.aws_logs import LogGroup, RetentionDays
 from constructs import Construct
 
 from pipeline_reprocessing.assets import packaged
+from pipeline_reprocessing.trigger import Opaque
 
 _ID = "PipelineReprocessingHandler"
 _PACKAGES = ("pipeline_reprocessing_handler", "crhelper")
 
 
-class ReprocessingHandler(Construct):
+class ReprocessingHandler(Opaque, Construct):
     """The handler function with its own role, policy and log group."""
 
     def __init__(self, scope: Construct, id: str) -> None:  # noqa: A002  # CDK's name for it

@@ -31,9 +31,11 @@ from pipeline_reprocessing.pipelines import ReprocessablePipeline
 from pipeline_reprocessing.provider import ReprocessingHandler
 from pipeline_reprocessing.trigger import (
     Fingerprints,
+    Opaque,
     deciding_parts,
     digest,
     identity,
+    is_ours,
     owner,
     running_parts,
 )
@@ -46,7 +48,7 @@ _ID_LENGTH = 255
 
 
 @jsii.implements(IGrantable)
-class PipelineReprocessing(Construct):
+class PipelineReprocessing(Opaque, Construct):
     """Brings a pipeline's stored data up to date when a deploy changes how the pipeline works.
 
     A deploy that changes what decides the resulting data (see `trigger`) reprocesses the selected messages once and,
@@ -294,7 +296,7 @@ class PipelineReprocessing(Construct):
             part
             for construct in (*binding.prerequisites, *binding.watched, *self._rerun_on, *followed)
             for part in running_parts(construct)
-            if not (self._is_within(construct) and _is_ours(part))
+            if not (self._is_within(construct) and is_ours(part))
         ]
 
     def _is_within(self, construct: IConstruct) -> bool:
@@ -387,11 +389,6 @@ class _WhatWasFound(Dependable):
     @property
     def dependency_roots(self) -> list[IConstruct]:
         return [*self._construct._found()]
-
-
-def _is_ours(part: IConstruct) -> bool:
-    """Whether it is a part of some reprocessing: what contains that cannot be waited for as a whole."""
-    return any(isinstance(scope, PipelineReprocessing | ReprocessingHandler) for scope in part.node.scopes)
 
 
 def _wait_property(wait: Wait, handle: CfnWaitConditionHandle | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -40,7 +40,6 @@ from aws_cdk.aws_s3_assets import Asset
 from constructs import IConstruct
 
 from pipeline_reprocessing.overrides import Rendered
-from pipeline_reprocessing.provider import ReprocessingHandler
 
 _DECIDES = {
     "AWS::Batch::JobDefinition": ("containerProperties", "ecsProperties", "nodeProperties"),
@@ -133,13 +132,18 @@ _ARN_PART = r'((?:\$\{[^}]*\}|[^:"\\$])*)'
 _FUNCTION_ARN = re.compile(rf"(?::lambda:{_ARN_PART}:)?{_ARN_PART}:function:([\w-]+)")
 """A function's ARN, whole or in part, with its region, account and name."""
 
-_NAME = re.compile(r"\$\{([^{}]*)\}")
+_NAME = re.compile(r"\$\{([^!{}][^{}]*)\}")
+"""A name in `Fn::Sub`, or what we write in the same way; `${!this}` is none."""
 
 _SECRET = re.compile("secret|password|apikey|privatekey", re.IGNORECASE)
 """Attributes whose values are nobody's business."""
 
 _ASSET_HASH = re.compile(r"[0-9a-f]{64}(?![0-9a-f])")
 """The last 64 digits: a prefix before them may end in what could be more of them."""
+
+
+class Opaque:
+    """A construct of this library, whose parts decide no data: another version of it may have others."""
 
 
 class Fingerprints:
@@ -157,6 +161,7 @@ class Fingerprints:
         self._known: dict[str, str] = {}
         self._needs: dict[str, set[str]] = {}
         self._open = [""]
+        self._elements: dict[str, dict[str, CfnElement]] = {}
         self._named: dict[str, object] = {}
         self._names: dict[str, set[str]] = {}
 
@@ -181,15 +186,21 @@ class Fingerprints:
 
     def of_settings(self, value: object) -> object:
         """The value without tokens, as something that a run needs."""
-        settings = self.of_value(value)
+        settings = self.of_value(value, self._stack)
         self._names[""] = self._names_in(settings)
         return settings
 
-    def of_value(self, value: object) -> object:
-        """The value without tokens: references to what decides data are followed, others are named."""
-        return Tokenization.resolve(
+    def of_value(self, value: object, stack: Stack) -> object:
+        """The value without tokens: references to what decides data are followed, others are named.
+
+        Args:
+            value: JSON-able, tokens allowed.
+            stack: In whose template it is, for logical ids that are written in it.
+        """
+        resolved = Tokenization.resolve(
             value, scope=self._stack, resolver=_Resolver(self.of_reference), preparing=False
         )
+        return self._of_intrinsics(resolved, stack)
 
     def named(self, value: object) -> object:
         """The value without tokens: references are named, with the physical name that a pipeline was given."""
@@ -223,17 +234,69 @@ class Fingerprints:
 
     def of_reference(self, reference: Reference) -> str:
         """What stands for the reference."""
-        target = reference.target
-        if (
-            isinstance(target, CfnResource)
-            and target.cfn_resource_type in _DECIDES
-            and not _is_handler(target)
-        ):
+        return self._of_attribute(reference.target, reference.display_name, reference)
+
+    def _of_attribute(self, target: IConstruct, attribute: str, token: object) -> str:
+        if isinstance(target, CfnResource) and target.cfn_resource_type in _DECIDES and not is_ours(target):
             return f"${{{self.of_resource(target)}}}"
-        name = self._name_of(reference)
-        if self._is_worth_a_look(reference):
-            self._named[name] = _where_it_exists(reference)
+        name = self._name_of(target, attribute)
+        if self._is_worth_a_look(target, attribute):
+            self._named[name] = _where_it_exists(target, token)
         return f"${{{name}}}"
+
+    def _of_intrinsics(self, value: Any, stack: Stack) -> Any:
+        """The value with what stands for logical ids that were written by hand, as `Fn.ref` and raw templates do."""
+
+        def of(value: Any) -> Any:
+            return self._of_intrinsics(value, stack)
+
+        match value:
+            case {"Ref": str(name)} if len(value) == 1:
+                return self._of_logical_id(stack, name, "Ref") or value
+            case {"Fn::GetAtt": str(name)} if len(value) == 1:
+                return of({"Fn::GetAtt": name.split(".", 1)})
+            case {"Fn::GetAtt": [str(name), str(attribute)]} if len(value) == 1:
+                return self._of_logical_id(stack, name, attribute) or value
+            case {"Fn::Sub": str(text)} if len(value) == 1:
+                return {"Fn::Sub": self._of_text(stack, text, ())}
+            case {"Fn::Sub": [str(text), {**variables}]} if len(value) == 1:
+                return {"Fn::Sub": [self._of_text(stack, text, variables), of(variables)]}
+            case {"Fn::FindInMap": [str(name), *keys]} if len(value) == 1:
+                return {"Fn::FindInMap": [self._of_entry("Mappings", stack, name), *map(of, keys)]}
+            case {"Fn::If": [str(name), *values]} if len(value) == 1:
+                return {"Fn::If": [of(self._of_entry("Conditions", stack, name)), *map(of, values)]}
+            case {"Condition": str(name)} if len(value) == 1:
+                return {"Condition": of(self._of_entry("Conditions", stack, name))}
+            case dict():
+                return {key: of(item) for key, item in value.items()}
+            case list():
+                return [*map(of, value)]
+        return value
+
+    def _of_text(self, stack: Stack, text: str, variables: Container[object]) -> str:
+        def of(match: re.Match[str]) -> str:
+            name, _, attribute = match[1].partition(".")
+            if match[1] in variables:
+                return match[0]
+            return self._of_logical_id(stack, name, attribute or "Ref") or match[0]
+
+        return _NAME.sub(of, text)
+
+    def _of_logical_id(self, stack: Stack, logical_id: str, attribute: str) -> str | None:
+        """What stands for an attribute of an element; None if there is no such element in the stack."""
+        if "::" in logical_id:
+            return None
+        if stack.node.path not in self._elements:
+            self._elements[stack.node.path] = _elements(stack)
+        element = self._elements[stack.node.path].get(logical_id)
+        if element is None:
+            return None
+        token = {"Ref": logical_id} if attribute == "Ref" else {"Fn::GetAtt": [logical_id, attribute]}
+        return self._of_attribute(element, attribute, token)
+
+    def _of_entry(self, section: str, stack: Stack, name: str) -> object:
+        """The mapping or the condition of that name; the name itself while nobody can tell."""
+        return self._rendered.entry(section, stack, name) if self._rendered else name
 
     def name_of(self, element: CfnElement) -> str:
         """The logical id, with its stack if that is another one."""
@@ -241,17 +304,14 @@ class Fingerprints:
         logical_id = str(stack.resolve(element.logical_id))
         return logical_id if stack.node.path == self._stack.node.path else f"{identity(stack)}/{logical_id}"
 
-    def _name_of(self, reference: Reference) -> str:
-        target = reference.target
-        return (
-            f"{self.name_of(target)}.{reference.display_name}"
-            if isinstance(target, CfnElement)
-            else reference.display_name
-        )
+    def _name_of(self, target: IConstruct, attribute: str) -> str:
+        return f"{self.name_of(target)}.{attribute}" if isinstance(target, CfnElement) else attribute
 
     def _identity_of(self, reference: Reference) -> str:
         given = _physical_name(reference.target)
-        return f"${{{self._name_of(reference)}}}" + ("" if given is None else digest(self.named(given)))
+        return f"${{{self._name_of(reference.target, reference.display_name)}}}" + (
+            "" if given is None else digest(self.named(given))
+        )
 
     def _of_part(self, part: IConstruct) -> str:
         return (
@@ -270,7 +330,7 @@ class Fingerprints:
 
         # A protected member, as jsii spells it.
         values = {
-            key: _without_place(key, self.of_value(value))
+            key: _without_place(key, self.of_value(value, resource.stack))
             for key, value in deciding(resource._cfn_properties).items()
         }
         yield {key: value for key, value in values.items() if value is not None}
@@ -279,7 +339,7 @@ class Fingerprints:
         overrides = {}
         if self._rendered:
             overrides = {
-                key: _without_place(key, value)
+                key: _without_place(key, self._of_intrinsics(value, resource.stack))
                 for key, value in deciding(self._rendered.overrides(resource)).items()
             }
             yield overrides
@@ -299,16 +359,15 @@ class Fingerprints:
             paths += new
         return reached
 
-    def _is_worth_a_look(self, reference: Reference) -> bool:
-        """Whether CloudFormation may hand on what the reference stands for: a value of this stack, and no secret."""
-        target, attribute = reference.target, reference.display_name
+    def _is_worth_a_look(self, target: IConstruct, attribute: str) -> bool:
+        """Whether CloudFormation may hand on what that stands for: a value of this stack, and no secret."""
         return (
             isinstance(target, CfnElement)
             and not attribute.startswith("AWS::")
             and target.stack.node.path == self._stack.node.path
             and not (isinstance(target, CfnParameter) and target.no_echo)
             and not _SECRET.search(attribute)
-            and not _is_handler(target)
+            and not is_ours(target)
         )
 
     def _of_named_resources(self, stack: Stack, text: str) -> Iterator[str]:
@@ -425,16 +484,25 @@ def _asset_hash_of(asset: IConstruct) -> str:
     return asset.asset_hash
 
 
-def _is_handler(target: IConstruct) -> bool:
-    """Whether it is a part of this library's handler, which decides no data."""
-    return any(isinstance(scope, ReprocessingHandler) for scope in target.node.scopes)
+def is_ours(target: IConstruct) -> bool:
+    """Whether it is a part of this library's constructs."""
+    return any(isinstance(scope, Opaque) for scope in target.node.scopes)
 
 
-def _where_it_exists(reference: Reference) -> object:
-    """The reference, or nothing where its resource has a condition that does not hold."""
-    target = reference.target
+def _where_it_exists(target: IConstruct, token: object) -> object:
+    """The token, or nothing where its resource has a condition that does not hold."""
     condition = target.cfn_options.condition if isinstance(target, CfnResource) else None
-    return Fn.condition_if(condition.logical_id, reference, Aws.NO_VALUE) if condition else reference
+    return Fn.condition_if(condition.logical_id, token, Aws.NO_VALUE) if condition else token
+
+
+def _elements(stack: Stack) -> dict[str, CfnElement]:
+    """What stands in the stack's template, by logical id."""
+    return {
+        str(stack.resolve(part.logical_id)): part
+        for part in stack.node.find_all()
+        # This library's own parts have ids that contain the trigger.
+        if isinstance(part, CfnElement) and part.stack.node.path == stack.node.path and not is_ours(part)
+    }
 
 
 def _named_resources(stack: Stack, text: str) -> Iterator[CfnResource]:
