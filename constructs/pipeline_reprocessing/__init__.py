@@ -3,7 +3,7 @@
 from pipeline_reprocessing.archive import Archive, Destination, Transform
 from pipeline_reprocessing.archive_pipeline import ArchivePipeline
 from pipeline_reprocessing.messages import MessageSelection
-from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline
+from pipeline_reprocessing.pipelines import IReprocessablePipeline, PipelineBinding, ReprocessablePipeline
 from pipeline_reprocessing.reprocessing import PipelineReprocessing
 from pipeline_reprocessing.wait import Wait
 from pipeline_reprocessing_handler.request import OnRemoval, OnRollback, OnTimeout
@@ -12,6 +12,7 @@ __all__ = [
     "Archive",
     "ArchivePipeline",
     "Destination",
+    "IReprocessablePipeline",
     "MessageSelection",
     "OnRemoval",
     "OnRollback",

@@ -31,7 +31,12 @@ from pipeline_reprocessing.archive import (
 from pipeline_reprocessing.archive_workflow import MAPS, Workflow, manifests
 from pipeline_reprocessing.arguments import shown
 from pipeline_reprocessing.assets import packaged
-from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline, executions_of
+from pipeline_reprocessing.pipelines import (
+    IReprocessablePipeline,
+    PipelineBinding,
+    ReprocessablePipeline,
+    executions_of,
+)
 from pipeline_reprocessing_handler.request import Failure
 
 if TYPE_CHECKING:
@@ -42,7 +47,7 @@ MAX_CONCURRENCY = 10_000
 
 
 @jsii.implements(IGrantable)
-class ArchivePipeline(ReprocessablePipeline, Construct):
+class ArchivePipeline(IReprocessablePipeline, Construct):
     r"""Replays raw messages kept in S3 through a function, into another place in S3.
 
     Give it to `PipelineReprocessing` as its `pipeline`: a deploy that changes the function's code, or anything that
@@ -112,7 +117,7 @@ class ArchivePipeline(ReprocessablePipeline, Construct):
         )
     """
 
-    state_machine: StateMachine  # type: ignore[assignment]  # hides a factory, of which a pipeline has no need
+    state_machine: StateMachine
     """Takes `{"messages": ...}` as `PipelineReprocessing` sends it; gives the run's summary."""
     function: Function
     """Plans, replays, summarises and publishes: one function for all steps."""

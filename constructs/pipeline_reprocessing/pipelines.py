@@ -10,6 +10,7 @@ from aws_cdk import ArnFormat, Stack, Token
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_iotanalytics import CfnPipeline
 from aws_cdk.aws_stepfunctions import CfnStateMachine, IStateMachine, StateMachine, StateMachineType
+from aws_cdk.interfaces import ResourceEnvironment
 from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.acknowledged import EXECUTIONS, acknowledge_wildcard
@@ -41,11 +42,44 @@ class PipelineBinding:
     """Constructs that a run needs but that do not decide the data: only deployed before it starts."""
 
 
-class ReprocessablePipeline:
-    """A pipeline that can process its stored messages again.
+class IReprocessablePipeline:
+    """A pipeline that can process its stored messages again: `ReprocessablePipeline` and `ArchivePipeline` make some.
 
-    Make one with `iot_analytics`, `iot_analytics_named` or `state_machine`, or derive your own kind and give it a
-    `bind`. (No `abc.ABC`, so that a CDK construct, which has a metaclass of its own, can be one.)
+    Derive your own kind from it, usually one that adds to what another kind gives. The handler starts only two kinds,
+    so the `properties` that your `bind` gives are either `{"Kind": "STATE_MACHINE", "Arn": ...}` or
+    `{"Kind": "IOT_ANALYTICS", "Name": ...}`, with an `"EndpointUrl"` as well if need be, and the `statements` allow
+    what that takes. (No `abc.ABC`, so that a CDK construct, which has a metaclass of its own, can be one.)
+
+    Example:
+        from dataclasses import dataclass, replace
+
+        from constructs import Construct
+        from pipeline_reprocessing import IReprocessablePipeline, PipelineBinding
+
+        @dataclass(frozen=True)
+        class Calibrated(IReprocessablePipeline):
+            pipeline: IReprocessablePipeline
+            offset: float
+
+            def bind(self, scope: Construct) -> PipelineBinding:
+                binding = self.pipeline.bind(scope)
+                return replace(binding, fingerprint=[binding.fingerprint, self.offset])
+    """
+
+    def bind(self, scope: Construct) -> PipelineBinding:
+        """What `PipelineReprocessing` has to know of this pipeline.
+
+        Args:
+            scope: The `PipelineReprocessing`.
+
+        Raises:
+            ValueError: The pipeline is one that cannot be reprocessed from there.
+        """
+        raise NotImplementedError
+
+
+class ReprocessablePipeline:
+    """Makes the pipelines that `PipelineReprocessing` can run, of services of AWS. See also `ArchivePipeline`.
 
     Example:
         from aws_cdk import Stack
@@ -57,16 +91,8 @@ class ReprocessablePipeline:
         pipeline = ReprocessablePipeline.state_machine(replay)
     """
 
-    def bind(self, scope: Construct) -> PipelineBinding:
-        """What `PipelineReprocessing` has to know of this pipeline.
-
-        Args:
-            scope: The `PipelineReprocessing`.
-        """
-        raise NotImplementedError
-
     @staticmethod
-    def iot_analytics(pipeline: CfnPipeline, *, endpoint_url: str | None = None) -> ReprocessablePipeline:
+    def iot_analytics(pipeline: CfnPipeline, *, endpoint_url: str | None = None) -> IReprocessablePipeline:
         """A pipeline of AWS IoT Analytics that this app defines.
 
         AWS ended IoT Analytics on 2025-12-15: this kind is for endpoints that still speak its API, and CDK's warning
@@ -90,7 +116,7 @@ class ReprocessablePipeline:
         )
 
     @staticmethod
-    def iot_analytics_named(name: str, *, endpoint_url: str | None = None) -> ReprocessablePipeline:
+    def iot_analytics_named(name: str, *, endpoint_url: str | None = None) -> IReprocessablePipeline:
         """A pipeline of AWS IoT Analytics by its name, in the account and region of the stack.
 
         This app does not see its activities, so a change of them reprocesses nothing by itself: use `version` or
@@ -108,7 +134,7 @@ class ReprocessablePipeline:
         return _IotAnalyticsPipeline(_check_name("name", name), name, _endpoint(endpoint_url))
 
     @staticmethod
-    def state_machine(state_machine: IStateMachine) -> ReprocessablePipeline:
+    def state_machine(state_machine: IStateMachine) -> IReprocessablePipeline:
         """A state machine of Step Functions that reprocesses what its input selects.
 
         An execution's input is `{"messages": ..., "trigger": ..., "resource": ...}`: `messages` has `StartTime` and
@@ -136,13 +162,15 @@ class ReprocessablePipeline:
 
 
 @dataclass(frozen=True)
-class _IotAnalyticsPipeline(ReprocessablePipeline):
+class _IotAnalyticsPipeline(IReprocessablePipeline):
     reference: str
     name: str
     endpoint_url: str | None
     resource: CfnPipeline | None = None
 
     def bind(self, scope: Construct) -> PipelineBinding:
+        if self.resource:
+            _check_place("pipeline", self.resource.env, scope)
         arn = Stack.of(scope).format_arn(
             service="iotanalytics", resource="pipeline", resource_name=self.reference
         )
@@ -160,12 +188,13 @@ class _IotAnalyticsPipeline(ReprocessablePipeline):
 
 
 @dataclass(frozen=True)
-class _StateMachinePipeline(ReprocessablePipeline):
+class _StateMachinePipeline(IReprocessablePipeline):
     machine: IStateMachine
 
     def bind(self, scope: Construct) -> PipelineBinding:
         arn = self.machine.state_machine_arn
         _refuse_express(self.machine)
+        _check_place("state_machine", self.machine.env, scope)
         executions = _executions(Stack.of(scope), self.machine)
         acknowledge_wildcard(scope, executions, EXECUTIONS)
         return PipelineBinding(
@@ -193,17 +222,33 @@ def _executions(stack: Stack, machine: IStateMachine) -> str:
         if isinstance(machine, StateMachine)
         else stack.split_arn(arn, ArnFormat.COLON_RESOURCE_NAME).resource_name
     )
-    return executions_of(stack, name)
+    return executions_of(stack, name, machine.env)
 
 
-def executions_of(stack: Stack, name: str | None) -> str:
-    """The ARN of all executions of the state machine of that name in the stack's account and region."""
+def executions_of(stack: Stack, name: str | None, env: ResourceEnvironment | None = None) -> str:
+    """The ARN of all executions of the state machine of that name, in the stack's account and region by default."""
     return stack.format_arn(
+        account=env.account if env else None,
+        region=env.region if env else None,
         service="states",
         resource="execution",
         resource_name=f"{name}:*",
         arn_format=ArnFormat.COLON_RESOURCE_NAME,
     )
+
+
+def _check_place(argument: str, env: ResourceEnvironment, scope: Construct) -> None:
+    """Raises if the handler, which is in the stack of the scope, could not reach what is there."""
+    stack = Stack.of(scope)
+    for name, there, here in (
+        ("account", env.account, stack.account),
+        ("region", env.region, stack.region),
+    ):
+        if not Token.is_unresolved(there) and not Token.is_unresolved(here) and there != here:
+            raise Failure(
+                f"'{argument}' must be in the {name} of the stack of '{scope.node.path}', '{here}', got '{there}'; "
+                "put the PipelineReprocessing into a stack there"
+            )
 
 
 def _refuse_express(state_machine: IStateMachine) -> None:

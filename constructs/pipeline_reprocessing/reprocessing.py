@@ -27,7 +27,7 @@ from constructs import Construct, Dependable, IConstruct, IDependable
 from pipeline_reprocessing.arguments import one_of, shown
 from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.overrides import Rendered
-from pipeline_reprocessing.pipelines import ReprocessablePipeline
+from pipeline_reprocessing.pipelines import IReprocessablePipeline
 from pipeline_reprocessing.provider import ReprocessingHandler
 from pipeline_reprocessing.trigger import (
     Fingerprints,
@@ -100,7 +100,7 @@ class PipelineReprocessing(Opaque, Construct):
         scope: Construct,
         id: str,  # noqa: A002  # CDK's name for it
         *,
-        pipeline: ReprocessablePipeline,
+        pipeline: IReprocessablePipeline,
         messages: MessageSelection,
         wait: Wait | None = None,
         rerun_on: Sequence[IConstruct] = (),
@@ -200,14 +200,14 @@ class PipelineReprocessing(Opaque, Construct):
 
     def _check(
         self,
-        pipeline: ReprocessablePipeline,
+        pipeline: IReprocessablePipeline,
         messages: MessageSelection,
         wait: Wait,
         rerun_on: Sequence[IConstruct],
         version: str | None,
     ) -> None:
         for argument, value, kind in (
-            ("pipeline", pipeline, ReprocessablePipeline),
+            ("pipeline", pipeline, IReprocessablePipeline),
             ("messages", messages, MessageSelection),
             ("wait", wait, Wait),
         ):

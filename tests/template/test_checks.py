@@ -22,14 +22,20 @@ from aws_cdk.aws_stepfunctions import (
 )
 from cdk_nag import AwsSolutionsChecks
 
-from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline, Wait
+from pipeline_reprocessing import (
+    IReprocessablePipeline,
+    MessageSelection,
+    PipelineReprocessing,
+    ReprocessablePipeline,
+    Wait,
+)
 
 
-def named(stack: Stack) -> ReprocessablePipeline:
+def named(stack: Stack) -> IReprocessablePipeline:
     return ReprocessablePipeline.iot_analytics_named("telemetry")
 
 
-def defined_machine(stack: Stack) -> ReprocessablePipeline:
+def defined_machine(stack: Stack) -> IReprocessablePipeline:
     machine = StateMachine(
         stack,
         "Machine",
@@ -40,17 +46,17 @@ def defined_machine(stack: Stack) -> ReprocessablePipeline:
     return ReprocessablePipeline.state_machine(machine)
 
 
-def known_machine(stack: Stack) -> ReprocessablePipeline:
+def known_machine(stack: Stack) -> IReprocessablePipeline:
     arn = "arn:aws:states:eu-west-1:111122223333:stateMachine:replay"
     return ReprocessablePipeline.state_machine(StateMachine.from_state_machine_arn(stack, "Machine", arn))
 
 
-def machine_of_a_parameter(stack: Stack) -> ReprocessablePipeline:
+def machine_of_a_parameter(stack: Stack) -> IReprocessablePipeline:
     arn = CfnParameter(stack, "Arn").value_as_string
     return ReprocessablePipeline.state_machine(StateMachine.from_state_machine_arn(stack, "Machine", arn))
 
 
-def machine_of_another_stack(stack: Stack) -> ReprocessablePipeline:
+def machine_of_another_stack(stack: Stack) -> IReprocessablePipeline:
     app = Stage.of(stack)
     assert app is not None
     return defined_machine(Stack(app, "machines"))

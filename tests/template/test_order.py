@@ -7,18 +7,24 @@ from aws_cdk.assertions import Template
 from aws_cdk.aws_iotanalytics import CfnPipeline
 from aws_cdk.aws_stepfunctions import DefinitionBody, Pass, StateMachine
 
-from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline, Wait
+from pipeline_reprocessing import (
+    IReprocessablePipeline,
+    MessageSelection,
+    PipelineReprocessing,
+    ReprocessablePipeline,
+    Wait,
+)
 
 LONG = Wait.for_completion(timeout=Duration.hours(2))
 SHORT = Wait.for_completion(timeout=Duration.minutes(2))
 
 
-def named(name: str) -> ReprocessablePipeline:
+def named(name: str) -> IReprocessablePipeline:
     return ReprocessablePipeline.iot_analytics_named(name)
 
 
 def awaited(
-    *pipelines: ReprocessablePipeline, stack: Stack | None = None, wait: Wait = SHORT
+    *pipelines: IReprocessablePipeline, stack: Stack | None = None, wait: Wait = SHORT
 ) -> list[set[str]]:
     """Of each construct in turn: the numbers of the constructs whose end its run waits for."""
     stack = stack or Stack(App(), "Telemetry")

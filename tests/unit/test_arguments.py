@@ -36,7 +36,7 @@ def reprocessing(stack: Stack, **arguments: Any) -> PipelineReprocessing:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ({"pipeline": "telemetry"}, "'pipeline' must be a ReprocessablePipeline, got 'telemetry'"),
+        ({"pipeline": "telemetry"}, "'pipeline' must be a IReprocessablePipeline, got 'telemetry'"),
         ({"messages": "all"}, "'messages' must be a MessageSelection, got 'all'"),
         ({"messages": None}, "'messages' must be a MessageSelection, got NoneType None"),
         ({"wait": 50}, "'wait' must be a Wait, got int 50"),

@@ -1,10 +1,12 @@
 """ReprocessablePipeline checks what it is given, and says what to start and with which permissions."""
 
 import re
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
-from aws_cdk import App, Stack, Token
+from aws_cdk import App, Environment, Stack, Token
 from aws_cdk.aws_iotanalytics import CfnPipeline
 from aws_cdk.aws_stepfunctions import (
     CfnStateMachine,
@@ -15,7 +17,12 @@ from aws_cdk.aws_stepfunctions import (
 )
 from constructs import Construct
 
-from pipeline_reprocessing import PipelineBinding, ReprocessablePipeline
+from pipeline_reprocessing import (
+    ArchivePipeline,
+    IReprocessablePipeline,
+    PipelineBinding,
+    ReprocessablePipeline,
+)
 
 ARN = "arn:aws:states:eu-west-1:111122223333:stateMachine:replay"
 
@@ -25,7 +32,7 @@ def stack() -> Stack:
     return Stack(App(), "Telemetry")
 
 
-def bound(stack: Stack, pipeline: ReprocessablePipeline) -> PipelineBinding:
+def bound(stack: Stack, pipeline: IReprocessablePipeline) -> PipelineBinding:
     return pipeline.bind(Construct(stack, "Backfill"))
 
 
@@ -203,10 +210,17 @@ def test_a_token_passes_as_an_arn(stack: Stack) -> None:
     binding = bound(stack, ReprocessablePipeline.state_machine(machine))
 
     [_, executions] = statements(stack, binding)
+    region, account, name = (
+        {"Fn::Select": [part, {"Fn::Split": [":", {"Ref": "Arn"}]}]} for part in (3, 4, 6)
+    )
     assert stack.resolve(binding.properties["Arn"]) == {"Ref": "Arn"}
-    assert executions["Resource"]["Fn::Join"][1][-3:] == [
+    assert executions["Resource"]["Fn::Join"][1][2:] == [
+        ":states:",
+        region,
+        ":",
+        account,
         ":execution:",
-        {"Fn::Select": [6, {"Fn::Split": [":", {"Ref": "Arn"}]}]},
+        name,
         ":*",
     ]
 
@@ -266,8 +280,72 @@ def test_an_arn_of_something_else_is_refused(stack: Stack) -> None:
         ReprocessablePipeline.state_machine(machine)
 
 
+IRELAND = Environment(account="111122223333", region="eu-west-1")
+VIRGINIA = Environment(account="111122223333", region="us-east-1")
+ELSEWHERE = Environment(account="444455556666", region="eu-west-1")
+
+
+def known_machine(stack: Stack, there: Environment) -> IReprocessablePipeline:
+    arn = f"arn:aws:states:{there.region}:{there.account}:stateMachine:replay"
+    return ReprocessablePipeline.state_machine(StateMachine.from_state_machine_arn(stack, "Replay", arn))
+
+
+def machine_of_another_stack(stack: Stack, there: Environment) -> IReprocessablePipeline:
+    other = Stack(cast(App, stack.node.root), "Machines", env=there)
+    body = DefinitionBody.from_chainable(Pass(other, "Do"))
+    return ReprocessablePipeline.state_machine(StateMachine(other, "Replay", definition_body=body))
+
+
+def pipeline_of_another_stack(stack: Stack, there: Environment) -> IReprocessablePipeline:
+    other = Stack(cast(App, stack.node.root), "Pipelines", env=there)
+    return ReprocessablePipeline.iot_analytics(CfnPipeline(other, "Pipeline", pipeline_activities=[]))
+
+
+@pytest.mark.parametrize("make", [known_machine, machine_of_another_stack, pipeline_of_another_stack])
+@pytest.mark.parametrize(
+    ("there", "difference"),
+    [
+        (VIRGINIA, "region of the stack of 'Telemetry/Backfill', 'eu-west-1', got 'us-east-1'"),
+        (ELSEWHERE, "account of the stack of 'Telemetry/Backfill', '111122223333', got '444455556666'"),
+    ],
+    ids=["region", "account"],
+)
+def test_a_pipeline_that_the_handler_could_not_reach_is_refused(
+    make: Callable[[Stack, Environment], IReprocessablePipeline], there: Environment, difference: str
+) -> None:
+    stack = Stack(App(), "Telemetry", env=IRELAND)
+    pipeline = make(stack, there)
+    argument = "pipeline" if make is pipeline_of_another_stack else "state_machine"
+    error = f"'{argument}' must be in the {difference}; put the PipelineReprocessing into a stack there"
+
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        bound(stack, pipeline)
+
+
+@pytest.mark.parametrize("make", [known_machine, machine_of_another_stack, pipeline_of_another_stack])
+def test_a_pipeline_of_the_same_place_passes(
+    make: Callable[[Stack, Environment], IReprocessablePipeline],
+) -> None:
+    stack = Stack(App(), "Telemetry", env=IRELAND)
+
+    assert bound(stack, make(stack, IRELAND)).properties
+
+
+def test_a_kind_of_ones_own_may_add_to_another_one(stack: Stack) -> None:
+    class Calibrated(IReprocessablePipeline):
+        def bind(self, scope: Construct) -> PipelineBinding:
+            binding = ReprocessablePipeline.iot_analytics_named("telemetry").bind(scope)
+            return replace(binding, fingerprint=[binding.fingerprint, 0.5])
+
+    assert bound(stack, Calibrated()).fingerprint == [{"Name": "telemetry"}, 0.5]
+
+
+def test_an_archive_pipeline_makes_no_pipelines() -> None:
+    assert not any(hasattr(ArchivePipeline, name) for name in ("iot_analytics", "iot_analytics_named"))
+
+
 def test_a_kind_of_ones_own_has_to_say_what_it_is(stack: Stack) -> None:
-    class Unfinished(ReprocessablePipeline):
+    class Unfinished(IReprocessablePipeline):
         pass
 
     with pytest.raises(NotImplementedError):
