@@ -7,6 +7,7 @@ from typing import Any
 
 import jsii
 from aws_cdk import (
+    Annotations,
     CfnResource,
     CfnWaitCondition,
     CfnWaitConditionHandle,
@@ -22,7 +23,7 @@ from aws_cdk import (
 from aws_cdk.aws_iam import IGrantable, IPrincipal, Policy, Role
 from aws_cdk.aws_lambda import Function
 from aws_cdk.aws_logs import LogGroup
-from constructs import Construct, Dependable, IConstruct, IDependable
+from constructs import Construct, Dependable, IConstruct, IDependable, IValidation
 
 from pipeline_reprocessing.arguments import one_of, shown
 from pipeline_reprocessing.messages import MessageSelection
@@ -140,6 +141,7 @@ class PipelineReprocessing(Opaque, Construct):
         self._known: tuple[str, Mapping[str, object]] | None = None
         self.wait_condition = None if handle is None else self._condition(handle, wait)
         self._run_after_what_it_needs()
+        self.node.add_validation(_WhatIsNotWatched(self))
 
     @property
     def trigger(self) -> str:
@@ -299,6 +301,19 @@ class PipelineReprocessing(Opaque, Construct):
             if not (self._is_within(construct) and is_ours(part))
         ]
 
+    def _not_watched(self) -> list[IConstruct]:
+        """What was said to decide the data, but nothing in this app tells when it changes."""
+        if self._version is not None or self._rerun_on:
+            return []
+        return [construct for construct in self._binding.watched if not self._sees(construct)]
+
+    def _sees(self, construct: IConstruct) -> bool:
+        # An imported one has no parts, but its ARN may lead to a resource, or be a value that CloudFormation knows.
+        arn = getattr(construct, "function_arn", None) or getattr(construct, "state_machine_arn", None)
+        return bool(deciding_parts(construct)) or Fingerprints(Stack.of(self)).sees(
+            arn, in_deploys=self.wait_condition is None
+        )
+
     def _is_within(self, construct: IConstruct) -> bool:
         return construct.node.path in {scope.node.path for scope in self.node.scopes}
 
@@ -389,6 +404,23 @@ class _WhatWasFound(Dependable):
     @property
     def dependency_roots(self) -> list[IConstruct]:
         return [*self._construct._found()]
+
+
+@jsii.implements(IValidation)
+class _WhatIsNotWatched:
+    """Warns when the app is complete: a function may be defined after whoever names it."""
+
+    def __init__(self, construct: PipelineReprocessing) -> None:
+        self._construct = construct
+
+    def validate(self) -> list[str]:
+        for missing in self._construct._not_watched():
+            Annotations.of(self._construct).add_warning_v2(
+                "pipeline-reprocessing:notWatched",
+                f"'{missing.node.path}' is not defined in this app, so a change of it reprocesses nothing; "
+                "put what changes with it into 'version'",
+            )
+        return []
 
 
 def _wait_property(wait: Wait, handle: CfnWaitConditionHandle | None) -> dict[str, Any]:

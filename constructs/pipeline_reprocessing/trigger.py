@@ -184,11 +184,16 @@ class Fingerprints:
         """The digests of all resources that were followed."""
         return set(self._known.values())
 
-    def of_settings(self, value: object) -> object:
-        """The value without tokens, as something that a run needs."""
+    def of_settings(self, value: object) -> list[object]:
+        """The value without tokens, as something that a run needs, and what stands for the functions it names."""
         settings = self.of_value(value, self._stack)
         self._names[""] = self._names_in(settings)
-        return settings
+        return [settings, sorted(self._of_named_resources(self._stack, json.dumps(settings)))]
+
+    def sees(self, value: object, *, in_deploys: bool) -> bool:
+        """Whether a change of what the value stands for is seen at synth, or also in deploys."""
+        self.of_settings(value)
+        return bool(self._known or (in_deploys and self.values))
 
     def of_value(self, value: object, stack: Stack) -> object:
         """The value without tokens: references to what decides data are followed, others are named.
