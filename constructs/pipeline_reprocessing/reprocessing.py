@@ -154,6 +154,10 @@ class PipelineReprocessing(Opaque, Construct):
         it by its name alone. The custom resource has the value itself in its property `Values`, so that another value
         reprocesses as well. Not so for the values of other stacks, for secrets, and where a WaitCondition waits (see
         `Wait.for_completion`): there put what may change into `version`.
+
+        Assets count by the hashes that they have at synth. `cdk deploy --exclusively` does not bundle what belongs to
+        other stacks, and where such an asset is known by the hash of what comes out of the bundling, CDK then has only
+        a placeholder, which reprocesses as any other change: deploy without it.
         """
         return Lazy.uncached_string(_Trigger(self))
 
