@@ -15,6 +15,7 @@ from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.acknowledged import EXECUTIONS, acknowledge_wildcard
 from pipeline_reprocessing.arguments import shown
+from pipeline_reprocessing.trigger import Opaque
 from pipeline_reprocessing_handler.request import (
     Failure,
     Kind,
@@ -42,7 +43,7 @@ class PipelineBinding:
     """Constructs that a run needs but that do not decide the data: only deployed before it starts."""
 
 
-class IReprocessablePipeline:
+class IReprocessablePipeline(Opaque):
     """A pipeline that can process its stored messages again: `ReprocessablePipeline` and `ArchivePipeline` make some.
 
     Derive your own kind from it, usually one that adds to what another kind gives. The handler starts only two kinds,
@@ -70,12 +71,17 @@ class IReprocessablePipeline:
         """What `PipelineReprocessing` has to know of this pipeline.
 
         Args:
-            scope: The `PipelineReprocessing`.
+            scope: The `PipelineReprocessing`; or, where a construct stands in someone's `rerun_on`, that construct.
 
         Raises:
             ValueError: The pipeline is one that cannot be reprocessed from there.
         """
         raise NotImplementedError
+
+    def _stands_for(self) -> tuple[object, Sequence[IConstruct]]:
+        assert isinstance(self, Construct)  # noqa: S101  # nothing else is watched
+        binding = self.bind(self)
+        return binding.fingerprint, binding.watched
 
 
 class ReprocessablePipeline:

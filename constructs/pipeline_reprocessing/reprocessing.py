@@ -36,8 +36,7 @@ from pipeline_reprocessing.trigger import (
     deciding_parts,
     digest,
     identity,
-    is_ours,
-    owner,
+    ours,
     running_parts,
 )
 from pipeline_reprocessing.wait import Wait
@@ -204,6 +203,11 @@ class PipelineReprocessing(Opaque, Construct):
         """Who reprocesses: the handler's role, for `grant_...` methods of other constructs."""
         return self.role.grant_principal
 
+    def _stands_for(self) -> tuple[object, Sequence[IConstruct]]:
+        binding = self._binding
+        told = [binding.properties["Kind"], binding.fingerprint, self._messages.properties, self._version]
+        return told, [*binding.watched, *self._rerun_on]
+
     def _check(
         self,
         pipeline: IReprocessablePipeline,
@@ -284,7 +288,7 @@ class PipelineReprocessing(Opaque, Construct):
         seen = Fingerprints(stack, rendered)
         deciding: set[str] = set()
         for construct in (*self._binding.watched, *self._rerun_on):
-            deciding |= seen.of_construct(construct)
+            deciding.update(seen.of_construct(construct))
         value = {
             "resource": [identity(stack), stack.resolve(_cfn(self.resource).logical_id)],
             "pipeline": [self._binding.properties["Kind"], seen.of_settings(self._binding.fingerprint)],
@@ -297,12 +301,12 @@ class PipelineReprocessing(Opaque, Construct):
         # Called once in each synth, when nothing changes any more but before templates are written.
         self._settled, self._known = True, None
         binding = self._binding
-        followed = map(owner, self._look()[1].needed)
+        followed = self._look()[1].needed
         return [
             part
             for construct in (*binding.prerequisites, *binding.watched, *self._rerun_on, *followed)
             for part in running_parts(construct)
-            if not (self._is_within(construct) and is_ours(part))
+            if not (self._is_within(construct) and ours(part))
         ]
 
     def _not_watched(self) -> list[IConstruct]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -37,6 +37,7 @@ from aws_cdk import (
 )
 from aws_cdk.aws_ecr_assets import DockerImageAsset
 from aws_cdk.aws_s3_assets import Asset
+from aws_cdk.lambda_layer_awscli import AwsCliLayer
 from constructs import IConstruct
 
 from pipeline_reprocessing.overrides import Rendered
@@ -59,12 +60,19 @@ _DECIDES = {
     "AWS::StepFunctions::StateMachineAlias": ("deploymentPreference", "routingConfiguration"),
     "AWS::StepFunctions::StateMachineVersion": ("stateMachineArn", "stateMachineRevisionId"),
 }
-"""What decides the data, by type. A reference to one of these is followed."""
+"""What decides the data, by type."""
 
 _CALLS = re.compile(r"AWS::Lambda::(EventInvokeConfig|EventSourceMapping|Permission|Url)")
 """Types that say who calls a function. They decide no data, and people make them wait for the reprocessed data."""
 
-_DECIDES_NOTHING = re.compile(rf"AWS::(CDK::|CloudWatch::|IAM::|Logs::).*|{_CALLS.pattern}")
+_FOLLOWED = {*_DECIDES, "Custom::PipelineReprocessing"}
+"""Types a reference to which stands for what they do."""
+
+_DECIDES_NOTHING = re.compile(
+    r"AWS::(CDK::|CloudWatch::|IAM::|Logs::).*|AWS::S3::BucketPolicy"
+    r"|Custom::(LogRetention|S3AutoDeleteObjects|S3BucketNotifications)"
+    rf"|{_CALLS.pattern}"
+)
 """Types that `rerun_on` passes over."""
 
 _SETTINGS = {
@@ -143,7 +151,11 @@ _ASSET_HASH = re.compile(r"[0-9a-f]{64}(?![0-9a-f])")
 
 
 class Opaque:
-    """A construct of this library, whose parts decide no data: another version of it may have others."""
+    """A construct of this library. Not its parts are watched, for another version of the library may have others."""
+
+    def _stands_for(self) -> tuple[object, Sequence[IConstruct]]:
+        """What decides data in its place: a value, JSON-able, tokens allowed; and constructs."""
+        return None, ()
 
 
 class Fingerprints:
@@ -157,7 +169,7 @@ class Fingerprints:
     def __init__(self, stack: Stack, rendered: Rendered | None = None) -> None:
         self._stack = stack
         self._rendered = rendered
-        self._found: dict[str, CfnResource] = {}
+        self._found: dict[str, IConstruct] = {}
         self._known: dict[str, str] = {}
         self._needs: dict[str, set[str]] = {}
         self._open = [""]
@@ -166,8 +178,8 @@ class Fingerprints:
         self._names: dict[str, set[str]] = {}
 
     @property
-    def needed(self) -> list[CfnResource]:
-        """The resources that were followed and have to be there before a run starts."""
+    def needed(self) -> list[IConstruct]:
+        """What was followed and has to be there before a run starts."""
         return [self._found[path] for path in sorted(self._reached - {""})]
 
     @property
@@ -213,9 +225,14 @@ class Fingerprints:
             value, scope=self._stack, resolver=_Resolver(self._identity_of), preparing=False
         )
 
-    def of_construct(self, construct: IConstruct) -> set[str]:
+    def of_construct(self, construct: IConstruct) -> list[str]:
         """The digests of all in that construct that decides data."""
-        return {self._of_part(part) for part in deciding_parts(construct)}
+        return sorted({self._of_part(part) for part in deciding_parts(construct)})
+
+    def _of_part(self, part: IConstruct) -> str:
+        if isinstance(part, CfnResource):
+            return self.of_resource(part)
+        return self._of_opaque(part) if isinstance(part, Opaque) else digest(["asset", _asset_hash_of(part)])
 
     def of_resource(self, resource: CfnResource, *, needed: bool = True) -> str:
         """The digest of what decides data in that resource.
@@ -224,16 +241,43 @@ class Fingerprints:
             resource: Any one of this app.
             needed: Whether what names it cannot do without it. Default: so it is.
         """
-        path = resource.node.path
+        within = ours(resource)
+        if within:
+            return self._of_opaque(within)
+        kind = resource.cfn_resource_type
+        return self._followed(
+            resource, owner(resource), lambda: [kind, *self._content(resource)], needed=needed
+        )
+
+    def _of_opaque(self, construct: IConstruct) -> str:
+        assert isinstance(construct, Opaque)  # noqa: S101  # who calls knows
+
+        def content() -> list[object]:
+            told, constructs = construct._stands_for()
+            value = self.of_value(told, Stack.of(construct))
+            self._names[construct.node.path] = self._names_in(value)
+            return [value, sorted({part for each in constructs for part in self.of_construct(each)})]
+
+        return self._followed(construct, construct, content)
+
+    def _followed(
+        self,
+        element: IConstruct,
+        construct: IConstruct,
+        content: Callable[[], list[object]],
+        *,
+        needed: bool = True,
+    ) -> str:
+        path = element.node.path
         if needed:
             self._needs.setdefault(self._open[-1], set()).add(path)
         if path in self._open:
             # A function that names itself, or a machine that starts itself: already being looked at.
-            return self.name_of(resource)
+            return "itself"
         if path not in self._known:
-            self._found[path] = resource
+            self._found[path] = construct
             self._open.append(path)
-            self._known[path] = digest([resource.cfn_resource_type, *self._content(resource)])
+            self._known[path] = digest(content())
             self._open.pop()
         return self._known[path]
 
@@ -242,7 +286,7 @@ class Fingerprints:
         return self._of_attribute(reference.target, reference.display_name, reference)
 
     def _of_attribute(self, target: IConstruct, attribute: str, token: object) -> str:
-        if isinstance(target, CfnResource) and target.cfn_resource_type in _DECIDES and not is_ours(target):
+        if isinstance(target, CfnResource) and target.cfn_resource_type in _FOLLOWED:
             return f"${{{self.of_resource(target)}}}"
         name = self._name_of(target, attribute)
         if self._is_worth_a_look(target, attribute):
@@ -318,13 +362,6 @@ class Fingerprints:
             "" if given is None else digest(self.named(given))
         )
 
-    def _of_part(self, part: IConstruct) -> str:
-        return (
-            self.of_resource(part)
-            if isinstance(part, CfnResource)
-            else digest(["asset", _asset_hash_of(part)])
-        )
-
     def _content(self, resource: CfnResource) -> Iterator[object]:
         chosen = _DECIDES.get(resource.cfn_resource_type)
 
@@ -372,7 +409,7 @@ class Fingerprints:
             and target.stack.node.path == self._stack.node.path
             and not (isinstance(target, CfnParameter) and target.no_echo)
             and not _SECRET.search(attribute)
-            and not is_ours(target)
+            and not ours(target)
         )
 
     def _of_named_resources(self, stack: Stack, text: str) -> Iterator[str]:
@@ -382,10 +419,10 @@ class Fingerprints:
 
 
 def deciding_parts(construct: IConstruct) -> list[IConstruct]:
-    """The assets and resources in a construct that decide data: the function, but not its role."""
+    """What in a construct decides data: assets, resources and constructs of ours; a function, but not its role."""
     return [
         main
-        for _, main in _units(construct)
+        for _, main in _units(construct, looks_into_ours=False)
         if not isinstance(main, CfnResource) or not _DECIDES_NOTHING.fullmatch(main.cfn_resource_type)
     ]
 
@@ -395,7 +432,11 @@ def running_parts(construct: IConstruct) -> list[CfnResource]:
 
     Not who calls the function, nor the versions that are made of it: those may have to wait for the run themselves.
     """
-    units = [(unit, main) for unit, main in _units(construct) if isinstance(main, CfnResource)]
+    units = [
+        (unit, main)
+        for unit, main in _units(construct, looks_into_ours=True)
+        if isinstance(main, CfnResource)
+    ]
     mains = [main for _, main in units if not _CALLS.fullmatch(main.cfn_resource_type)]
     beside = [part for unit, main in units if unit is not main for part in unit.node.find_all()]
     return [*mains, *(part for part in beside if isinstance(part, CfnResource) and _lets_it_run(part))]
@@ -417,8 +458,14 @@ def owner(resource: CfnResource) -> IConstruct:
     return scope if main and main.node.path == resource.node.path else resource
 
 
-def _units(construct: IConstruct) -> Iterator[tuple[IConstruct, IConstruct]]:
+def _units(construct: IConstruct, *, looks_into_ours: bool) -> Iterator[tuple[IConstruct, IConstruct]]:
     """What is in a construct, with the main part of each: a function as one, and resources that stand alone."""
+    if isinstance(construct, AwsCliLayer) or construct.node.id.startswith("Custom::"):
+        # What CDK itself brings along, to copy files and the like: its next version may bring something else.
+        return
+    if isinstance(construct, Opaque) and not looks_into_ours:
+        yield construct, construct
+        return
     main = construct.node.default_child
     if isinstance(main, CfnResource) and main.cfn_resource_type in _DECIDES:
         yield construct, main
@@ -426,7 +473,12 @@ def _units(construct: IConstruct) -> Iterator[tuple[IConstruct, IConstruct]]:
     if isinstance(construct, Asset | CfnResource | DockerImageAsset):
         yield construct, construct
     for child in construct.node.children:
-        yield from _units(child)
+        yield from _units(child, looks_into_ours=looks_into_ours)
+
+
+def ours(part: IConstruct) -> IConstruct | None:
+    """The construct of this library in which the part is, if it is in one."""
+    return next((scope for scope in reversed(part.node.scopes) if isinstance(scope, Opaque)), None)
 
 
 def identity(stack: Stack) -> str:
@@ -489,11 +541,6 @@ def _asset_hash_of(asset: IConstruct) -> str:
     return asset.asset_hash
 
 
-def is_ours(target: IConstruct) -> bool:
-    """Whether it is a part of this library's constructs."""
-    return any(isinstance(scope, Opaque) for scope in target.node.scopes)
-
-
 def _where_it_exists(target: IConstruct, token: object) -> object:
     """The token, or nothing where its resource has a condition that does not hold."""
     condition = target.cfn_options.condition if isinstance(target, CfnResource) else None
@@ -506,7 +553,7 @@ def _elements(stack: Stack) -> dict[str, CfnElement]:
         str(stack.resolve(part.logical_id)): part
         for part in stack.node.find_all()
         # This library's own parts have ids that contain the trigger.
-        if isinstance(part, CfnElement) and part.stack.node.path == stack.node.path and not is_ours(part)
+        if isinstance(part, CfnElement) and part.stack.node.path == stack.node.path and not ours(part)
     }
 
 
