@@ -41,5 +41,11 @@ def one_of(argument: str, value: str, choices: type[_Choice]) -> _Choice:
 
 
 def shown(value: object) -> str:
-    """The value as an error quotes it."""
-    return f"'{value}'" if isinstance(value, str) else f"{type(value).__name__} {value}"
+    """The value as an error quotes it: a construct by its path, for where it is in memory tells nobody anything."""
+    if isinstance(value, str):
+        return f"'{value}'"
+    name = type(value).__name__
+    if hasattr(value, "node"):
+        return f"{name} '{value.node.path}'"
+    text = value.to_human_string() if isinstance(value, Duration) else str(value)
+    return name if " at 0x" in text else f"{name} {text}"

@@ -6,10 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aws_cdk import ArnFormat, Stack, Token
+from aws_cdk import ArnFormat, Reference, Stack, Token, Tokenization
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_iotanalytics import CfnPipeline
-from aws_cdk.aws_stepfunctions import CfnStateMachine, IStateMachine, StateMachine, StateMachineType
+from aws_cdk.aws_stepfunctions import (
+    CfnStateMachine,
+    CfnStateMachineAlias,
+    CfnStateMachineVersion,
+    IStateMachine,
+    StateMachine,
+    StateMachineType,
+)
 from aws_cdk.interfaces import ResourceEnvironment
 from constructs import Construct, IConstruct
 
@@ -160,7 +167,7 @@ class ReprocessablePipeline:
                 f"'state_machine' must be an IStateMachine, got {shown(state_machine)}; "
                 "use StateMachine.from_state_machine_arn()"
             )
-        _refuse_express(state_machine)
+        _refuse_what_cannot_be_run(state_machine)
         arn = state_machine.state_machine_arn
         if not Token.is_unresolved(arn):
             state_machine_name("state_machine", arn)
@@ -199,7 +206,7 @@ class _StateMachinePipeline(IReprocessablePipeline):
 
     def bind(self, scope: Construct) -> PipelineBinding:
         arn = self.machine.state_machine_arn
-        _refuse_express(self.machine)
+        _refuse_what_cannot_be_run(self.machine)
         _check_place("state_machine", self.machine.env, scope)
         executions = _executions(Stack.of(scope), self.machine)
         acknowledge_wildcard(scope, executions, EXECUTIONS)
@@ -257,16 +264,23 @@ def _check_place(argument: str, env: ResourceEnvironment, scope: Construct) -> N
             )
 
 
-def _refuse_express(state_machine: IStateMachine) -> None:
-    resource = state_machine.node.default_child
-    if (
-        isinstance(resource, CfnStateMachine)
-        and resource.state_machine_type == StateMachineType.EXPRESS.value
-    ):
-        raise Failure(
-            f"'state_machine' must be of type STANDARD, got the EXPRESS one '{state_machine.node.path}'; EXPRESS "
-            "executions can be started twice, and neither be found again nor stopped"
-        )
+def _refuse_what_cannot_be_run(state_machine: IStateMachine) -> None:
+    """Raises for what the handler could not start, find again and stop, as far as this app defines it."""
+    tokens = Tokenization.reverse_string(state_machine.state_machine_arn).tokens
+    targets = [token.target for token in tokens if isinstance(token, Reference)]
+    for resource in (state_machine.node.default_child, *targets):
+        if isinstance(resource, CfnStateMachineAlias | CfnStateMachineVersion):
+            raise Failure(
+                f"'state_machine' must be a state machine, got {shown(resource)}; name the state machine itself"
+            )
+        if (
+            isinstance(resource, CfnStateMachine)
+            and resource.state_machine_type == StateMachineType.EXPRESS.value
+        ):
+            raise Failure(
+                f"'state_machine' must be of type STANDARD, got the EXPRESS one '{state_machine.node.path}'; EXPRESS "
+                "executions can be started twice, and neither be found again nor stopped"
+            )
 
 
 def _check_name(argument: str, value: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jsii
@@ -40,7 +40,7 @@ from pipeline_reprocessing.trigger import (
     running_parts,
 )
 from pipeline_reprocessing.wait import Wait
-from pipeline_reprocessing_handler.request import Failure, OnRemoval, OnRollback
+from pipeline_reprocessing_handler.request import Failure, Kind, OnRemoval, OnRollback
 
 _RESOURCE_TYPE = "Custom::PipelineReprocessing"
 _ID_LENGTH = 255
@@ -103,16 +103,18 @@ class PipelineReprocessing(Opaque, Construct):
         pipeline: IReprocessablePipeline,
         messages: MessageSelection,
         wait: Wait | None = None,
-        rerun_on: Sequence[IConstruct] = (),
+        rerun_on: Sequence[IConstruct] | None = None,
         version: str | None = None,
         on_rollback: OnRollback = OnRollback.KEEP,
         on_removal: OnRemoval = OnRemoval.CANCEL,
     ) -> None:
         super().__init__(scope, id)
         wait = wait or Wait.for_completion(timeout=Duration.minutes(50))
+        rerun_on = () if rerun_on is None else rerun_on
         self._check(pipeline, messages, wait, rerun_on, version)
         self._handler = ReprocessingHandler.of(self)
         self._binding = pipeline.bind(self)
+        one_of("pipeline.properties.Kind", self._binding.properties.get("Kind", ""), Kind)
         self._messages = messages
         self._rerun_on = list(rerun_on)
         self._version = version
@@ -137,6 +139,7 @@ class PipelineReprocessing(Opaque, Construct):
             },
         )
         self._settled = False
+        self._seeing: Fingerprints | None = None
         self._known: tuple[str, Mapping[str, object]] | None = None
         self.wait_condition = None if handle is None else self._condition(handle, wait)
         self._run_after_what_it_needs()
@@ -213,16 +216,27 @@ class PipelineReprocessing(Opaque, Construct):
         pipeline: IReprocessablePipeline,
         messages: MessageSelection,
         wait: Wait,
-        rerun_on: Sequence[IConstruct],
+        rerun_on: object,
         version: str | None,
     ) -> None:
-        for argument, value, kind in (
-            ("pipeline", pipeline, IReprocessablePipeline),
-            ("messages", messages, MessageSelection),
-            ("wait", wait, Wait),
+        for argument, value, kind, way_out in (
+            (
+                "pipeline",
+                pipeline,
+                IReprocessablePipeline,
+                "such as ReprocessablePipeline.state_machine(...)",
+            ),
+            ("messages", messages, MessageSelection, "such as MessageSelection.all()"),
+            ("wait", wait, Wait, "such as Wait.for_completion(timeout=...)"),
         ):
             if not isinstance(value, kind):
-                raise Failure(f"'{argument}' must be a {kind.__name__}, got {shown(value)}")
+                raise Failure(
+                    f"'{argument}' must be of type {kind.__name__}, got {shown(value)}; use one {way_out}"
+                )
+        if isinstance(rerun_on, str) or not isinstance(rerun_on, Iterable):
+            raise Failure(
+                f"'rerun_on' must be a list of constructs, got {shown(rerun_on)}; write rerun_on=[...]"
+            )
         if wait.needs_wait_condition and not messages.is_known:
             raise Failure(
                 "'messages' must be known at synth for a 'timeout' above 55 minutes, got a token; a WaitCondition "
@@ -284,8 +298,20 @@ class PipelineReprocessing(Opaque, Construct):
 
     def _look(self, rendered: Rendered | None = None) -> tuple[str, Fingerprints]:
         """The trigger, and what was found by following references."""
+        if self._seeing:
+            raise Failure(
+                f"the trigger of '{self.node.path}' must not be in what it is made from, got it in "
+                f"'{self._seeing.place}'; put a text of your own there, and into 'version'"
+            )
         stack = Stack.of(self)
-        seen = Fingerprints(stack, rendered)
+        seen = self._seeing = Fingerprints(stack, rendered)
+        try:
+            return self._trigger_of(seen), seen
+        finally:
+            self._seeing = None
+
+    def _trigger_of(self, seen: Fingerprints) -> str:
+        stack = Stack.of(self)
         deciding: set[str] = set()
         for construct in (*self._binding.watched, *self._rerun_on):
             deciding.update(seen.of_construct(construct))
@@ -295,7 +321,7 @@ class PipelineReprocessing(Opaque, Construct):
             "messages": seen.named(self._messages.properties),
             "version": self._version,
         }
-        return digest([value, sorted(deciding | seen.digests)]), seen
+        return digest([value, sorted(deciding | seen.digests)])
 
     def _found(self) -> list[CfnResource]:
         # Called once in each synth, when nothing changes any more but before templates are written.

@@ -178,6 +178,11 @@ class Fingerprints:
         self._names: dict[str, set[str]] = {}
 
     @property
+    def place(self) -> str:
+        """The path of what is being looked at."""
+        return self._open[-1]
+
+    @property
     def needed(self) -> list[IConstruct]:
         """What was followed and has to be there before a run starts."""
         return [self._found[path] for path in sorted(self._reached - {""})]

@@ -9,12 +9,15 @@ from aws_cdk import App, Duration, Stack, Token
 from aws_cdk.assertions import Template
 from aws_cdk.aws_iam import Role, ServicePrincipal
 from aws_cdk.aws_lambda import Code, Function, Runtime
+from aws_cdk.aws_stepfunctions import DefinitionBody, Pass, StateMachine
 from constructs import Construct
 
 from pipeline_reprocessing import (
+    IReprocessablePipeline,
     MessageSelection,
     OnRemoval,
     OnRollback,
+    PipelineBinding,
     PipelineReprocessing,
     ReprocessablePipeline,
     Wait,
@@ -36,10 +39,35 @@ def reprocessing(stack: Stack, **arguments: Any) -> PipelineReprocessing:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ({"pipeline": "telemetry"}, "'pipeline' must be a IReprocessablePipeline, got 'telemetry'"),
-        ({"messages": "all"}, "'messages' must be a MessageSelection, got 'all'"),
-        ({"messages": None}, "'messages' must be a MessageSelection, got NoneType None"),
-        ({"wait": 50}, "'wait' must be a Wait, got int 50"),
+        (
+            {"pipeline": "telemetry"},
+            "'pipeline' must be of type IReprocessablePipeline, got 'telemetry'; use one such as "
+            "ReprocessablePipeline.state_machine(...)",
+        ),
+        (
+            {"messages": "all"},
+            "'messages' must be of type MessageSelection, got 'all'; use one such as MessageSelection.all()",
+        ),
+        (
+            {"messages": None},
+            "'messages' must be of type MessageSelection, got NoneType None; use one such as MessageSelection.all()",
+        ),
+        (
+            {"wait": 50},
+            "'wait' must be of type Wait, got int 50; use one such as Wait.for_completion(timeout=...)",
+        ),
+        (
+            {"wait": Duration.minutes(50)},
+            "'wait' must be of type Wait, got Duration 50 minutes; use one such as Wait.for_completion(timeout=...)",
+        ),
+        (
+            {"wait": object()},
+            "'wait' must be of type Wait, got object; use one such as Wait.for_completion(timeout=...)",
+        ),
+        (
+            {"rerun_on": "function"},
+            "'rerun_on' must be a list of constructs, got 'function'; write rerun_on=[...]",
+        ),
         (
             {"version": 2},
             "'version' must be a text known at synth, got int 2; it is part of a hash made there",
@@ -83,6 +111,92 @@ def test_what_this_app_cannot_watch_is_refused(stack: Stack, make: Callable[[Sta
 
     with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
         reprocessing(stack, rerun_on=[make(stack)])
+
+
+def function(scope: Construct, name: str = "Function") -> Function:
+    return Function(
+        scope, name, code=Code.from_inline("one"), handler="index.handler", runtime=Runtime.PYTHON_3_13
+    )
+
+
+def test_a_state_machine_is_no_pipeline_by_itself(stack: Stack) -> None:
+    machine = StateMachine(stack, "Replay", definition_body=DefinitionBody.from_chainable(Pass(stack, "Do")))
+    error = (
+        "'pipeline' must be of type IReprocessablePipeline, got StateMachine 'Telemetry/Replay'; use one such as "
+        "ReprocessablePipeline.state_machine(...)"
+    )
+
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        reprocessing(stack, pipeline=machine)
+
+
+def test_a_function_is_no_list_of_them(stack: Stack) -> None:
+    error = "'rerun_on' must be a list of constructs, got Function 'Telemetry/Function'; write rerun_on=[...]"
+
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        reprocessing(stack, rerun_on=function(stack))
+
+
+def test_nothing_more_may_be_watched(stack: Stack) -> None:
+    reprocessing(stack, rerun_on=None)
+
+    Template.from_stack(stack).resource_count_is("Custom::PipelineReprocessing", 1)
+
+
+def test_a_kind_that_the_handler_cannot_start_is_refused(stack: Stack) -> None:
+    class Own(IReprocessablePipeline):
+        def bind(self, scope: Construct) -> PipelineBinding:
+            return PipelineBinding(name="own", properties={"Kind": "OWN"}, statements=[])
+
+    error = "'pipeline.properties.Kind' must be one of IOT_ANALYTICS, STATE_MACHINE, got 'OWN'"
+
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        reprocessing(stack, pipeline=Own())
+
+
+def test_what_the_trigger_is_made_from_cannot_contain_it(stack: Stack) -> None:
+    used = function(stack)
+    construct = reprocessing(stack, rerun_on=[used])
+    used.add_environment("DATA", construct.trigger)
+    error = (
+        "the trigger of 'Telemetry/Backfill' must not be in what it is made from, got it in "
+        "'Telemetry/Function/Resource'; put a text of your own there, and into 'version'"
+    )
+
+    with pytest.raises(RuntimeError, match=re.escape(error)):
+        Template.from_stack(stack)
+
+
+def test_two_triggers_cannot_be_made_from_each_other(stack: Stack) -> None:
+    functions = [function(stack, name) for name in ("One", "Two")]
+    constructs = [
+        PipelineReprocessing(
+            stack,
+            f"{used.node.id}Backfill",
+            pipeline=PIPELINE,
+            messages=MessageSelection.all(),
+            rerun_on=[used],
+        )
+        for used in functions
+    ]
+    for used, construct in zip(functions, reversed(constructs), strict=True):
+        used.add_environment("DATA", construct.trigger)
+
+    with pytest.raises(RuntimeError, match="Backfill' must not be in what it is made from"):
+        Template.from_stack(stack)
+
+
+def test_a_function_that_is_watched_by_nobody_may_contain_the_trigger(stack: Stack) -> None:
+    construct = reprocessing(stack)
+    function(stack).add_environment("DATA", construct.trigger)
+
+    resources = Template.from_stack(stack).find_resources("Custom::PipelineReprocessing").values()
+
+    [resource] = resources
+    Template.from_stack(stack).has_resource_properties(
+        "AWS::Lambda::Function",
+        {"Environment": {"Variables": {"DATA": resource["Properties"]["Trigger"]}}},
+    )
 
 
 def test_the_stack_itself_cannot_be_watched(stack: Stack) -> None:
@@ -139,9 +253,7 @@ def test_the_choice_of_messages_has_no_default(stack: Stack) -> None:
 
 
 def test_a_function_can_be_granted_something(stack: Stack) -> None:
-    used = Function(
-        stack, "F", code=Code.from_inline("one"), handler="index.handler", runtime=Runtime.PYTHON_3_13
-    )
+    used = function(stack)
 
     grant = used.grant_invoke(reprocessing(stack))
 

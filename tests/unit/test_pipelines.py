@@ -10,6 +10,8 @@ from aws_cdk import App, Environment, Stack, Token
 from aws_cdk.aws_iotanalytics import CfnPipeline
 from aws_cdk.aws_stepfunctions import (
     CfnStateMachine,
+    CfnStateMachineAlias,
+    CfnStateMachineVersion,
     DefinitionBody,
     Pass,
     StateMachine,
@@ -239,6 +241,34 @@ def test_an_express_state_machine_is_refused(stack: Stack) -> None:
 
     with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
         ReprocessablePipeline.state_machine(machine)
+
+
+def test_an_express_state_machine_is_refused_by_its_arn_too(stack: Stack) -> None:
+    resource = CfnStateMachine(
+        stack, "Raw", role_arn="role", definition_string="{}", state_machine_type="EXPRESS"
+    )
+    machine = StateMachine.from_state_machine_arn(stack, "Replay", resource.attr_arn)
+
+    with pytest.raises(ValueError, match="'state_machine' must be of type STANDARD, got the EXPRESS one"):
+        ReprocessablePipeline.state_machine(machine)
+
+
+@pytest.mark.parametrize("kind", ["Alias", "Version"])
+def test_what_stands_for_a_state_machine_is_refused(stack: Stack, kind: str) -> None:
+    raw = CfnStateMachine(stack, "Raw", role_arn="role", definition_string="{}")
+    version = CfnStateMachineVersion(stack, "Version", state_machine_arn=raw.attr_arn)
+    routing = CfnStateMachineAlias.RoutingConfigurationVersionProperty(
+        state_machine_version_arn=version.attr_arn, weight=100
+    )
+    alias = CfnStateMachineAlias(stack, "Alias", routing_configuration=[routing])
+    arn = alias.attr_arn if kind == "Alias" else version.attr_arn
+    error = (
+        f"'state_machine' must be a state machine, got CfnStateMachine{kind} 'Telemetry/{kind}'; "
+        "name the state machine itself"
+    )
+
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        ReprocessablePipeline.state_machine(StateMachine.from_state_machine_arn(stack, "Replay", arn))
 
 
 def test_a_state_machine_that_became_express_later_is_refused_at_the_end(stack: Stack) -> None:
