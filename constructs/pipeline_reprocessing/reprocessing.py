@@ -169,8 +169,18 @@ class PipelineReprocessing(Opaque, Construct):
         return self.resource.get_att_string("ReprocessingId")
 
     @property
+    def pipeline_name(self) -> str:
+        """The name of the pipeline, or of the state machine."""
+        return self.resource.get_att_string("PipelineName")
+
+    @property
     def status(self) -> str:
-        """The run's status when the custom resource answered, such as `SUCCEEDED`, or `RUNNING` without a wait."""
+        """The run's status when the custom resource answered.
+
+        It is `SUCCEEDED`; or `RUNNING` where that did not wait for the end: without a wait, after a time-out with
+        `OnTimeout.DETACH`, and with a timeout above 55 minutes, for then the WaitCondition waits. It is `UNKNOWN` if an
+        update had nothing to do and AWS does not list the resource's run any more.
+        """
         return self.resource.get_att_string("Status")
 
     @property
@@ -203,7 +213,11 @@ class PipelineReprocessing(Opaque, Construct):
 
     @property
     def grant_principal(self) -> IPrincipal:
-        """Who reprocesses: the handler's role, for `grant_...` methods of other constructs."""
+        """The handler's role, for `grant_...` methods of other constructs.
+
+        All constructs of the stack share it. It starts runs and looks after them, but reads no data: what a pipeline
+        needs for that is for the pipeline's own roles.
+        """
         return self.role.grant_principal
 
     def _stands_for(self) -> tuple[object, Sequence[IConstruct]]:

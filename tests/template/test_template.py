@@ -180,6 +180,7 @@ def test_the_attributes_come_from_the_custom_resource(
     stack = Stack.of(construct)
 
     attributes = {
+        "PipelineName": construct.pipeline_name,
         "ReprocessingId": construct.reprocessing_id,
         "Status": construct.status,
         "StartTime": construct.start_time,
