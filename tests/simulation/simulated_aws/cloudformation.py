@@ -75,7 +75,8 @@ class SimulatedCloudFormation(Requests):
 
     def stray_delete(self, spec: CustomResource, physical_id: str) -> None:
         """A Delete that nobody expects: late, or for an id that was never issued."""
-        request = self._request("Delete", spec, self._resolved(spec.properties), physical_id=physical_id)
+        properties = self._deployed[spec.logical_id].properties
+        request = self._request("Delete", spec, properties, physical_id=physical_id)
         self._timeline.process(self._listen(request))
 
     def current(self, logical_id: str) -> tuple[CustomResource, str] | None:

@@ -153,7 +153,8 @@ def success_means_that_the_run_succeeded(world: World) -> None:
 def every_request_is_answered(world: World) -> None:
     """CloudFormation gets an answer to each request in time, unless it stops listening on its own account."""
     for request in world.requests:
-        _require(request.accepted or _nobody_waits_in_vain(world, request), "no answer", request)
+        is_gone = request.event["StackId"] in world.cloudformation.gone  # its function, too
+        _require(request.accepted or is_gone or _nobody_waits_in_vain(world, request), "no answer", request)
     for wait in world.cloudformation.waits:
         _require(wait.accepted or _nobody_waits_in_vain(world, wait), f"no signal to {wait.logical_id}")
 
