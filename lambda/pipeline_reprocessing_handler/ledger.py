@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 
 from .aws import Aws
 from .faults import Conflict, PerhapsOurs
+from .marks import Marks
 
 _ROOT = "reprocessing/"
 
@@ -59,11 +60,11 @@ class Ledger:
             return False
         return True
 
-    def marks(self, request_id: str) -> Mapping[str, datetime]:
-        """The marks of one request, the oldest first, each with the time at which it was made."""
-        return _by_request(self._read(f"{self._folder}{_safe(request_id)}/")).get(request_id, {})
+    def marks(self, request_id: str) -> Marks:
+        """The marks of one request."""
+        return _by_request(self._read(f"{self._folder}{_safe(request_id)}/")).get(request_id, Marks())
 
-    def requests(self) -> Mapping[str, Mapping[str, datetime]]:
+    def requests(self) -> Mapping[str, Marks]:
         """The marks of every request that this resource ever had, by request id."""
         requests = _by_request(self._read(self._folder))
         return {request_id: marks for request_id, marks in requests.items() if request_id != SUPERSEDING}
@@ -99,10 +100,10 @@ class Ledger:
             page = {"nextToken": answer["nextToken"]}
 
 
-def _by_request(found: list[tuple[datetime, str, str]]) -> dict[str, dict[str, datetime]]:
-    requests: dict[str, dict[str, datetime]] = {}
+def _by_request(found: list[tuple[datetime, str, str]]) -> dict[str, Marks]:
+    requests: dict[str, Marks] = {}
     for made, request_id, mark in found:
-        requests.setdefault(request_id, {})[mark] = made
+        requests.setdefault(request_id, Marks())[mark] = made
     return requests
 
 

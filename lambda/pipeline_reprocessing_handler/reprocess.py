@@ -29,6 +29,7 @@ from .request import (
     run_of,
 )
 from .starting import Starting
+from .superseding import EarlierRequests
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Reprocessing:
         self._open = open_pipeline
         self._pipeline = open_pipeline(request.settings.target, aws)
         self._starting = Starting(request, ledger, self._pipeline, aws.clock)
+        self._earlier = EarlierRequests(request, ledger, aws.clock)
 
     def begin(self) -> Settled | Waiting:
         """Starts the run that the request asks for, or finds that none is needed.
@@ -149,7 +151,7 @@ class Reprocessing:
         if run_id:
             try:
                 state = self._pipeline.status(run_id).state
-                asked_at = self._starting.asked_at(run_id)
+                asked_at = self._earlier.asked_at(run_id)
             except Fault as fault:
                 log.warning("where run '%s' stands is not known: %s", run_id, fault)
         outcome = self._settled(run_id or NOT_STARTED, state, asked_at)
@@ -166,8 +168,8 @@ class Reprocessing:
         before = request.previous.target if request.previous else request.settings.target
         is_needless: tuple[type[Fault], ...] = (Fault,) if keeps else ()
         try:
-            self._starting.supersede_earlier(may_be_starting=is_rollback)
-            kept = self._starting.runs_for_the_same() if keeps else frozenset()
+            self._earlier.supersede(may_be_starting=is_rollback)
+            kept = self._earlier.runs_for_the_same() if keeps else frozenset()
         except is_needless as fault:
             log.warning("what the failed deploy has started is left alone: %s", fault)
             return
@@ -177,7 +179,7 @@ class Reprocessing:
             try:
                 pipeline = self._open(target, self._aws)
                 named = run_of(request.physical_id, target)
-                left_behind = self._starting.left_behind(pipeline if target == before else None)
+                left_behind = self._earlier.left_behind(pipeline if target == before else None)
                 for run_id in dict.fromkeys([*([named] if named else []), *left_behind]):
                     if run_id not in kept:
                         self._end(pipeline, run_id, "superseded by a new deploy")
@@ -279,13 +281,13 @@ class Reprocessing:
         if run_id := run_of(id_, target):
             return [run_id]
         if id_ == self._request.id_of(NOT_STARTED):
-            return self._starting.left_behind(self._pipeline, unrecorded_only=True)
+            return self._earlier.left_behind(self._pipeline, unrecorded_only=True)
         if is_of_ours(id_):
             return []  # a run of another pipeline: whoever exchanged the pipelines has ended it
         # A Create may still go on, with a role that is as new to this request as it is to that one.
         self._aws.expect_new_permissions()
-        self._starting.supersede_earlier(may_be_starting=True)
-        return self._starting.left_behind(self._pipeline)
+        self._earlier.supersede(may_be_starting=True)
+        return self._earlier.left_behind(self._pipeline)
 
     def _end(self, pipeline: Pipeline, run_id: str, cause: str) -> None:
         end_run(pipeline, run_id, self._request.cause(cause), self._clock)
