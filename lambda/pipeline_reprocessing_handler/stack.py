@@ -27,4 +27,4 @@ def turned_away(status: str, from_status: str) -> bool:
     """
     if from_status == UNKNOWN or from_status.startswith("UPDATE_ROLLBACK"):
         return status.startswith(("DELETE", "ROLLBACK"))
-    return status not in (UNKNOWN, from_status) and ("ROLLBACK" in status or status.startswith("DELETE"))
+    return "ROLLBACK" in status or status.startswith("DELETE")

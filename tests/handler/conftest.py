@@ -135,6 +135,8 @@ class FakePipeline:
         self.trouble: dict[str, list[Fault]] = {}
         """What the next calls of a method raise."""
         self.ends_when_cancelled = True
+        self.looked_for: list[tuple[datetime | None, frozenset[str]]] = []
+        """Until when `find` was asked to look, and besides which runs."""
         self.comes_true: dict[str, Callable[[], Status]] = {}
         """Runs whose status changes by itself."""
 
@@ -157,7 +159,8 @@ class FakePipeline:
         others: Collection[str] = (),
     ) -> str | None:
         self._trouble("find")
-        return next(iter(list(self.states)[int(bookmark) :]), None)
+        self.looked_for.append((until, frozenset(others)))
+        return next((run_id for run_id in list(self.states)[int(bookmark) :] if run_id not in others), None)
 
     def status(self, run_id: str) -> Status:
         self._trouble("status")

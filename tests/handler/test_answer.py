@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.answer import LEASE, SEND_FOR, Answer, Delivery, deliver, delivery_of
+from pipeline_reprocessing_handler.answer import (
+    LEASE,
+    SEND_FOR,
+    Answer,
+    Delivery,
+    deliver,
+    delivery_of,
+    signal_of,
+)
 from pipeline_reprocessing_handler.faults import Denied, Fault, Unclear
 
 if TYPE_CHECKING:
@@ -297,3 +305,49 @@ def test_without_the_ledger_an_answer_goes_out_nevertheless(
     assert deliver(a_delivery, ledger, aws)
 
     assert len(aws.answers) == 1
+
+
+def test_the_last_attempt_ends_when_nobody_listens_any_more(
+    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
+) -> None:
+    clock.sleep(1790)
+    aws.http_statuses = [503] * 100
+
+    assert not deliver(a_delivery, ledger, aws)
+
+    assert clock.now() <= a_delivery.until + timedelta(seconds=8)
+
+
+def test_a_claim_that_stands_is_not_tried_again(
+    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
+) -> None:
+    ledger.mark("5f2a-10", "answer-1")
+    ledger.mark("5f2a-10", "answer-2")
+    before = aws.operations().count("create_log_stream")
+
+    assert deliver(a_delivery, ledger, aws)
+
+    assert aws.operations().count("create_log_stream") - before == 2  # the third claim, and that it was sent
+
+
+def test_a_signal_is_not_sent_when_its_condition_is_over(event_of: Event) -> None:
+    wait = {"TimeoutSeconds": "43200", "OnTimeout": "FAIL", "SignalUrl": SIGNAL_URL}
+    started_at, deadline = NOW.timestamp(), NOW.timestamp() + 43_200 - 90
+    event = event_of(CrHelperPoll=True, CrHelperData={"started_at": started_at, "deadline": deadline})
+    event["ResourceProperties"] = {**event["ResourceProperties"], "Wait": wait}
+
+    assert delivery_of(FAILED, event, now=NOW).until == NOW + timedelta(hours=12)
+
+
+def test_who_listens_to_an_unreadable_request_listens_from_its_own_time(event_of: Event) -> None:
+    signed = event_of(ResourceProperties=None, ResponseURL="https://s3.example/?X-Amz-Date=20250131T115900Z")
+
+    assert delivery_of(FAILED, signed, now=NOW).until == NOW + timedelta(minutes=4)
+
+
+def test_a_signal_is_not_sent_to_a_handle_that_has_expired(event_of: Event) -> None:
+    expired = "https://signals.example/wait?X-Amz-Date=20250130T120000Z&X-Amz-Expires=86399"
+
+    delivery = signal_of(SUCCEEDED, event_of(), expired, until=NOW + timedelta(minutes=5))
+
+    assert delivery.until == NOW - timedelta(seconds=1)

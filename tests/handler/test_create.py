@@ -52,6 +52,10 @@ def test_a_wait_ends_in_time_for_the_answer(reprocessing: Open, clock: FakeClock
 
     assert isinstance(outcome, Waiting)
     assert outcome.deadline == (NOW + timedelta(seconds=200 + 60)).timestamp()
+    clock.sleep(35)  # and harder still
+    shortened = repeated.begin()
+    assert isinstance(shortened, Waiting)
+    assert shortened.deadline == (NOW + timedelta(seconds=60 + 300) - LAST_WORD).timestamp()
     assert outcome.deadline + LAST_WORD.total_seconds() <= (NOW + timedelta(seconds=60 + 300)).timestamp()
 
 

@@ -185,6 +185,30 @@ def test_a_wait_that_only_grew_beyond_an_hour_ends_at_once(
     assert answer["Status"] == "SUCCESS"
 
 
+def test_a_condition_that_a_rollback_returns_to_is_left_alone(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    aws.stack_status = "UPDATE_ROLLBACK_IN_PROGRESS"
+    grown = {**machine, "Wait": {"TimeoutSeconds": "7200", "SignalUrl": SIGNAL_URL}}
+
+    handler(event_of("Update", grown, OldResourceProperties=machine), context)
+
+    assert [answer["Status"] for answer in answers_of(aws)] == ["SUCCESS"]
+
+
+def test_a_condition_that_cannot_be_reached_fails_the_deploy(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    grown = {**machine, "Wait": {"TimeoutSeconds": "7200", "SignalUrl": SIGNAL_URL}}
+    aws.http_statuses = [403] * 7
+
+    handler(event_of("Update", grown, OldResourceProperties=machine), context)
+
+    (answer,) = answers_of(aws)
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"] == "the WaitCondition of this deploy cannot be reached"
+
+
 def test_a_condition_that_was_told_before_is_left_alone(
     handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
 ) -> None:

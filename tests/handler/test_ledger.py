@@ -173,3 +173,11 @@ def test_streams_of_others_under_our_name_are_no_marks(ledger: Ledger, aws: Fake
 
     assert ledger.requests() == {}
     assert ledger.recorded_runs(besides="") == frozenset()
+
+
+def test_recorded_runs_are_those_of_all_other_requests_to_all_resources(ledger: Ledger, aws: FakeAws) -> None:
+    ledger.mark("ours", "run=a")
+    ledger.mark("another", "run=b")
+    Ledger(aws, GROUP, "Second").mark("of another resource", "run=c")
+
+    assert ledger.recorded_runs(besides="ours") == {"b", "c"}
