@@ -114,7 +114,7 @@ class Reprocessing:
         if stack.turned_away(stack_status, at_best):
             raise self._failure(f"superseded before its run was started, the stack is in {stack_status}")
         if request.type is RequestType.UPDATE:
-            is_rollback = stack_status == stack.ROLLING_BACK
+            is_rollback = stack.is_rolling_back(stack_status)
             if not request.changes_the_data:
                 outcome = self._unchanged("nothing that decides the data has changed")
                 # what a rollback restores has been waited for long ago

@@ -19,12 +19,17 @@ def status_of(aws: Aws, stack_id: str) -> str:
         return UNKNOWN
 
 
+def is_rolling_back(status: str) -> bool:
+    """Whether an Update that comes now is one of a rollback; it may come again when that is over."""
+    return status.startswith("UPDATE_ROLLBACK")
+
+
 def turned_away(status: str, from_status: str) -> bool:
     """Whether a stack that was in `from_status` has since given up what it was doing.
 
     What a rollback itself has started is part of it, however the rollback ends; where nobody knows whether it did,
     it is not taken for given up either.
     """
-    if from_status == UNKNOWN or from_status.startswith("UPDATE_ROLLBACK"):
+    if from_status == UNKNOWN or is_rolling_back(from_status):
         return status.startswith(("DELETE", "ROLLBACK"))
     return "ROLLBACK" in status or status.startswith("DELETE")

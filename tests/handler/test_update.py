@@ -139,6 +139,20 @@ def test_a_request_that_its_stack_has_given_up_starts_nothing(
     assert pipeline.states == {}
 
 
+@pytest.mark.parametrize(
+    "status", ["UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE"]
+)
+def test_an_update_of_a_rollback_that_comes_again_when_that_is_over_starts_nothing(
+    reprocessing: Open, pipeline: FakePipeline, aws: FakeAws, status: str
+) -> None:
+    aws.stack_status = status
+
+    outcome = reprocessing("Update", Trigger="b" * 64).begin()
+
+    assert isinstance(outcome, Settled)
+    assert [run_id for run_id in pipeline.states if run_id != "run-1"] == []
+
+
 @pytest.mark.parametrize(("on_rollback", "runs"), [("KEEP", ["run-1"]), ("REPROCESS", ["run-1", "run-2"])])
 def test_a_rollback_runs_the_old_definition_again_only_on_request(
     reprocessing: Open, pipeline: FakePipeline, aws: FakeAws, on_rollback: str, runs: list[str]

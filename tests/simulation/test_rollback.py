@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from simulated_aws.invariants import ALWAYS, check
+from simulated_aws.requests import CloudFormationPlan
 from simulated_aws.runs import RunPlan
 from simulated_aws.stories import HOUR, IOT_ANALYTICS, LONG, Service, last, states
 from simulated_aws.templates import failing, reprocessing, then
@@ -123,4 +124,19 @@ def test_a_rollback_ends_the_run_that_the_failed_deploy_did_not_wait_for(service
         world.deploy(then(reprocessing(service.kind, timeout=None, trigger="t2"), failing()))
 
     assert states(world) == ["SUCCEEDED", "CANCELLED"]
+    check(world)
+
+
+@pytest.mark.parametrize("later", [9.0, 10.5, 10.75, 11.0])
+def test_an_update_of_a_rollback_that_comes_again_as_that_ends_starts_nothing(
+    service: Service, later: float
+) -> None:
+    again = CloudFormationPlan(repeats=((3, later),))
+
+    with World(service.kind, cloudformation=again, log_lag=1.0) as world:
+        world.deploy(reprocessing(service.kind, timeout=120))
+        world.deploy(then(reprocessing(service.kind, timeout=120, trigger="t2"), failing()))
+
+    assert last(world, "Update").is_swapped
+    assert len(world.runs) == 2
     check(world)
