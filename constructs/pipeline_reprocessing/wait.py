@@ -40,7 +40,7 @@ class Wait:
 
         Args:
             timeout: In whole seconds, from 1 second to 12 hours. Beyond 55 minutes a WaitCondition does the waiting,
-                for a custom resource ends after one hour; of the full 12 hours, 45 seconds are kept for the answer.
+                for a custom resource ends after one hour; of the full 12 hours, 90 seconds are kept for the answer.
                 A WaitCondition waits once for each trigger, so there what only the deploy knows, such as the value of
                 a parameter, reprocesses nothing when it changes: only its name is in the trigger.
             on_timeout: `FAIL` cancels a run that is still going then and fails the deploy; `DETACH` lets the run go
