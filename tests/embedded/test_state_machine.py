@@ -31,12 +31,13 @@ class Replay:
     name: str
     deploys: int = 0
 
-    def deploy(self, state: State, *, wait: Wait | None = None) -> CdkResult:
-        """Deploy the stack with that state, whether it succeeds or not."""
+    def deploy(self, state: State, *, wait: Wait | None = None, unit: str = "celsius") -> CdkResult:
+        """Deploys the stack with that state, whether it succeeds or not; the definition names a parameter's value."""
         self.deploys += 1
         app = cdk.App(outdir=str(self.folder / f"{self.name}-{self.deploys}"))
         stack = cdk.Stack(app, self.name)
-        definition = json.dumps({"StartAt": "Only", "States": {"Only": state}})
+        parameter = cdk.CfnParameter(stack, "Unit").value_as_string
+        definition = json.dumps({"Comment": parameter, "StartAt": "Only", "States": {"Only": state}})
         machine = StateMachine(stack, "Machine", definition_body=DefinitionBody.from_string(definition))
         backfill = PipelineReprocessing(
             stack,
@@ -49,7 +50,7 @@ class Replay:
         cdk.CfnOutput(stack, "RunId", value=backfill.reprocessing_id)
         cdk.CfnOutput(stack, "RunStart", value=backfill.start_time)
         app.synth()
-        return self.aws.cdk("deploy", self.name, app=app.outdir)
+        return self.aws.cdk("deploy", self.name, "--parameters", f"Unit={unit}", app=app.outdir)
 
     def executions(self) -> list[dict[str, Any]]:
         """Every execution, the oldest first."""
@@ -107,3 +108,13 @@ def test_a_new_deploy_stops_the_execution_that_still_goes_on(replay: Replay) -> 
     superseded, newest = replay.executions()
     assert (superseded["status"], newest["status"]) == ("ABORTED", "SUCCEEDED")
     assert superseded["cause"].startswith("superseded by a new deploy (Backfill")
+
+
+def test_a_value_that_only_the_deploy_knows_reprocesses_when_it_changes(replay: Replay) -> None:
+    replay.deploy(DONE).check()
+    replay.deploy(DONE).check()
+    assert len(replay.executions()) == 1
+
+    replay.deploy(DONE, unit="fahrenheit").check()
+
+    assert [execution["status"] for execution in replay.executions()] == ["SUCCEEDED", "SUCCEEDED"]
