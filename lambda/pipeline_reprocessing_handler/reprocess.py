@@ -128,13 +128,15 @@ class Reprocessing:
         if request.settings.wait is None:
             return self._settled(run_id, State.RUNNING)
         now = self._clock.now()
-        return Waiting(
+        waiting = Waiting(
             run_id=run_id,
             started_at=now.timestamp(),
             deadline=min(now + request.settings.wait.timeout, self.answer_by(now) - LAST_WORD).timestamp(),
             stack_status=stack_status,
             listed_at=now.timestamp(),
         )
+        # The request may have come again that late that there is nothing left to wait for.
+        return self.proceed(waiting, until=now) if waiting.deadline <= now.timestamp() else waiting
 
     def answer_by(self, started_at: datetime) -> datetime:
         """When nobody listens any more to what is said about a run that was started then."""

@@ -64,10 +64,10 @@ class Starting:
             ledger.mark(request.request_id, f"before={bookmark}")
         for attempt in count(1):
             marks = ledger.marks(request.request_id)
+            if marks.is_answered:
+                raise request.failure("the request came again after it was answered; nothing is done")
             if marks.run:
                 return marks.run
-            if marks.is_answered:
-                raise request.failure("the request came again after it was answered; nothing is started")
             if self._is_superseded(marks):
                 raise self._request.failure("superseded before its run was started, by a later request")
             now = self._clock.now()

@@ -94,7 +94,7 @@ def test_a_request_that_comes_again_after_its_answer_starts_nothing(
         reprocessing(event={"RequestId": "5f2a-10"}).begin()
 
     assert str(failure.value) == (
-        "pipeline 'weather': the request came again after it was answered; nothing is started"
+        "pipeline 'weather': the request came again after it was answered; nothing is done"
     )
     assert pipeline.states == {}
 
@@ -165,3 +165,16 @@ def test_a_start_that_is_not_taken_is_tried_again(
     assert isinstance(outcome, Waiting)
     assert outcome.run_id == "run-1"
     assert clock.slept == [1, 2]
+
+
+def test_a_request_that_comes_again_when_its_time_is_up_ends_its_run(
+    reprocessing: Open, pipeline: FakePipeline, clock: FakeClock
+) -> None:
+    again = {"RequestId": "5f2a-10"}
+    reprocessing(Wait={"TimeoutSeconds": "60"}, event=again).begin()
+    clock.sleep(300)
+
+    with pytest.raises(Failure, match="not finished within"):
+        reprocessing(Wait={"TimeoutSeconds": "60"}, event=again).begin()
+
+    assert pipeline.states["run-1"] == Status(State.CANCELLED)

@@ -130,7 +130,7 @@ CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
     (
         no_request_is_answered_twice,
         signals_are_sent_without_the_ledger,
-        replace(DELIVERED_TWICE, signal=True).play,
+        replace(SIGNALLED, functions=LambdaPlan(cold=True, duplicates=((2, 0.01),))).play,
         "2 signals",
     ),
     (nothing_runs_after_removal, a_delete_does_nothing, NOT_WAITED_FOR.play, "goes on"),
