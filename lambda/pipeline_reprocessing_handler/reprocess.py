@@ -168,16 +168,16 @@ class Reprocessing:
         """
         request = self._request
         before = request.previous.target if request.previous else request.settings.target
-        is_needless: tuple[type[Fault], ...] = (Fault,) if keeps else ()
+        tolerated: tuple[type[Fault], ...] = (Fault,) if keeps else ()
         try:
             self._earlier.supersede(may_be_starting=is_rollback)
             kept = self._earlier.runs_for_the_same() if keeps else frozenset()
-        except is_needless as fault:
+        except tolerated as fault:
             log.warning("what the failed deploy has started is left alone: %s", fault)
             return
         for target in dict.fromkeys((before, request.settings.target)):
             # A pipeline that was exchanged for another may be gone, and its service the very reason for that.
-            may_be_gone = () if target == request.settings.target else (Denied, Unreachable)
+            gone = () if target == request.settings.target else (Denied, Unreachable)
             try:
                 pipeline = self._open(target, self._aws)
                 named = run_of(request.physical_id, target)
@@ -185,7 +185,7 @@ class Reprocessing:
                 for run_id in dict.fromkeys([*([named] if named else []), *left_behind]):
                     if run_id not in kept:
                         self._end(pipeline, run_id, "superseded by a new deploy")
-            except (*is_needless, *may_be_gone) as fault:
+            except (*tolerated, *gone) as fault:
                 log.warning("what runs on pipeline '%s' is left alone: %s", target.name, fault)
 
     def proceed(self, waiting: Waiting, *, until: datetime) -> Settled | Waiting:
