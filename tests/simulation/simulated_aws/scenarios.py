@@ -218,7 +218,7 @@ def _is_unsettled(world: World) -> bool:
 
 
 def _is_open(marks: dict[str, float], now: float) -> bool:
-    if not any(mark.startswith("before") for mark in marks):
+    if not any(mark.startswith("made=") for mark in marks):  # made before anybody looks at the pipeline
         return False
     if any(mark.startswith("run=") for mark in marks):
         return False
