@@ -40,6 +40,18 @@ def one_of(argument: str, value: str, choices: type[_Choice]) -> _Choice:
         raise Failure(f"'{argument}' must be one of {', '.join(choices)}, got {shown(value)}") from None
 
 
+def check_type(argument: str, value: object, kind: type, example: str) -> None:
+    """Checks that it is one of those.
+
+    Raises:
+        ValueError: It is something else; the text says how to make one.
+    """
+    if not isinstance(value, kind):
+        raise Failure(
+            f"'{argument}' must be of type {kind.__name__}, got {shown(value)}; use one such as {example}"
+        )
+
+
 def shown(value: object) -> str:
     """The value as an error quotes it: a construct by its path, for where it is in memory tells nobody anything."""
     if isinstance(value, str):

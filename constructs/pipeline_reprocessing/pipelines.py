@@ -22,7 +22,7 @@ from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.acknowledged import EXECUTIONS, acknowledge_wildcard
 from pipeline_reprocessing.arguments import shown
-from pipeline_reprocessing.trigger import Opaque
+from pipeline_reprocessing.deciding import Opaque
 from pipeline_reprocessing_handler.request import (
     Failure,
     Kind,

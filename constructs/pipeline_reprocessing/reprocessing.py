@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jsii
 from aws_cdk import (
-    Annotations,
     CfnResource,
     CfnWaitCondition,
     CfnWaitConditionHandle,
     CustomResource,
     Duration,
-    IAnyProducer,
-    IResolveContext,
-    IStringProducer,
-    Lazy,
-    Stack,
-    Token,
 )
 from aws_cdk.aws_iam import IGrantable, IPrincipal, Policy, Role
 from aws_cdk.aws_lambda import Function
 from aws_cdk.aws_logs import LogGroup
-from constructs import Construct, Dependable, IConstruct, IDependable, IValidation
+from constructs import Construct, IConstruct
 
-from pipeline_reprocessing.arguments import one_of, shown
+from pipeline_reprocessing.arguments import check_type, one_of
+from pipeline_reprocessing.deciding import Opaque
+from pipeline_reprocessing.fingerprints import Fingerprints
+from pipeline_reprocessing.logical_ids import new_id_for_each
 from pipeline_reprocessing.messages import MessageSelection
-from pipeline_reprocessing.overrides import Rendered
 from pipeline_reprocessing.pipelines import IReprocessablePipeline
 from pipeline_reprocessing.provider import ReprocessingHandler
-from pipeline_reprocessing.trigger import (
-    Fingerprints,
-    Opaque,
-    deciding_parts,
-    digest,
-    identity,
-    ours,
-    running_parts,
-)
+from pipeline_reprocessing.trigger import Trigger
 from pipeline_reprocessing.wait import Wait
 from pipeline_reprocessing_handler.request import Failure, Kind, OnRemoval, OnRollback
 
 _RESOURCE_TYPE = "Custom::PipelineReprocessing"
-_ID_LENGTH = 255
-"""CloudFormation's limit for logical ids."""
 
 
 @jsii.implements(IGrantable)
@@ -110,14 +95,26 @@ class PipelineReprocessing(Opaque, Construct):
     ) -> None:
         super().__init__(scope, id)
         wait = wait or Wait.for_completion(timeout=Duration.minutes(50))
-        rerun_on = () if rerun_on is None else rerun_on
-        self._check(pipeline, messages, wait, rerun_on, version)
+        check_type("pipeline", pipeline, IReprocessablePipeline, "ReprocessablePipeline.state_machine(...)")
+        check_type("messages", messages, MessageSelection, "MessageSelection.all()")
+        check_type("wait", wait, Wait, "Wait.for_completion(timeout=...)")
+        if wait.needs_wait_condition and not messages.is_known:
+            raise Failure(
+                "'messages' must be known at synth for a 'timeout' above 55 minutes, got a token; a WaitCondition "
+                "waits once for each selection"
+            )
         self._handler = ReprocessingHandler.of(self)
         self._binding = pipeline.bind(self)
         one_of("pipeline.properties.Kind", self._binding.properties.get("Kind", ""), Kind)
-        self._messages = messages
-        self._rerun_on = list(rerun_on)
-        self._version = version
+        self._trigger = Trigger(
+            self,
+            self._binding,
+            messages=messages,
+            rerun_on=rerun_on,
+            version=version,
+            # A WaitCondition waits once for each trigger, so it could not wait for a run for other values.
+            hands_on_values=not wait.needs_wait_condition,
+        )
 
         self.policy = self._permission()
         handle = CfnWaitConditionHandle(self, "WaitHandle") if wait.needs_wait_condition else None
@@ -131,19 +128,19 @@ class PipelineReprocessing(Opaque, Construct):
                 "Pipeline": dict(self._binding.properties),
                 "Messages": dict(messages.properties),
                 "Trigger": self.trigger,
-                # A WaitCondition waits once for each trigger, so it could not wait for a run for other values.
-                **({} if handle else {"Values": Lazy.uncached_any(_Values(self))}),
+                "Values": self._trigger.values,
                 **({} if wait.timeout is None else {"Wait": _wait_property(wait, handle)}),
                 "OnRollback": one_of("on_rollback", on_rollback, OnRollback).value,
                 "OnRemoval": one_of("on_removal", on_removal, OnRemoval).value,
             },
         )
-        self._settled = False
-        self._seeing: Fingerprints | None = None
-        self._known: tuple[str, Mapping[str, object]] | None = None
+        self._trigger.starts(self.resource)
+        self.resource.node.add_dependency(
+            self.policy,
+            self._handler.policy,
+            *self._handler.queue(f"{self._binding.properties['Kind']} {self._binding.name}", self),
+        )
         self.wait_condition = None if handle is None else self._condition(handle, wait)
-        self._run_after_what_it_needs()
-        self.node.add_validation(_WhatIsNotWatched(self))
 
     @property
     def trigger(self) -> str:
@@ -161,7 +158,7 @@ class PipelineReprocessing(Opaque, Construct):
         other stacks, and where such an asset is known by the hash of what comes out of the bundling, CDK then has only
         a placeholder, which reprocesses as any other change: deploy without it.
         """
-        return Lazy.uncached_string(_Trigger(self))
+        return self._trigger.text
 
     @property
     def reprocessing_id(self) -> str:
@@ -221,60 +218,7 @@ class PipelineReprocessing(Opaque, Construct):
         return self.role.grant_principal
 
     def _stands_for(self) -> tuple[object, Sequence[IConstruct]]:
-        binding = self._binding
-        told = [binding.properties["Kind"], binding.fingerprint, self._messages.properties, self._version]
-        return told, [*binding.watched, *self._rerun_on]
-
-    def _check(
-        self,
-        pipeline: IReprocessablePipeline,
-        messages: MessageSelection,
-        wait: Wait,
-        rerun_on: object,
-        version: str | None,
-    ) -> None:
-        for argument, value, kind, way_out in (
-            (
-                "pipeline",
-                pipeline,
-                IReprocessablePipeline,
-                "such as ReprocessablePipeline.state_machine(...)",
-            ),
-            ("messages", messages, MessageSelection, "such as MessageSelection.all()"),
-            ("wait", wait, Wait, "such as Wait.for_completion(timeout=...)"),
-        ):
-            if not isinstance(value, kind):
-                raise Failure(
-                    f"'{argument}' must be of type {kind.__name__}, got {shown(value)}; use one {way_out}"
-                )
-        if isinstance(rerun_on, str) or not isinstance(rerun_on, Iterable):
-            raise Failure(
-                f"'rerun_on' must be a list of constructs, got {shown(rerun_on)}; write rerun_on=[...]"
-            )
-        if wait.needs_wait_condition and not messages.is_known:
-            raise Failure(
-                "'messages' must be known at synth for a 'timeout' above 55 minutes, got a token; a WaitCondition "
-                "waits once for each selection"
-            )
-        if version is not None and _is_token_or_no_text(version):
-            raise Failure(
-                f"'version' must be a text known at synth, got {'a token' if Token.is_unresolved(version) else shown(version)}; it is part of a hash made there"
-            )
-        for index, construct in enumerate(rerun_on):
-            self._check_watchable(f"rerun_on[{index}]", construct)
-
-    def _check_watchable(self, argument: str, construct: IConstruct) -> None:
-        if not hasattr(construct, "node"):
-            raise Failure(f"'{argument}' must be a construct, got {shown(construct)}")
-        path = construct.node.path
-        if construct in self.node.scopes:
-            raise Failure(
-                f"'{argument}' must not contain this construct, got '{path}'; name the parts that decide the data"
-            )
-        if not deciding_parts(construct):
-            raise Failure(
-                f"'{argument}' has nothing whose change this app could see, got '{path}'; put what changes into 'version'"
-            )
+        return self._trigger.parts
 
     def _permission(self) -> Policy:
         """What the handler may do with this pipeline.
@@ -287,201 +231,25 @@ class PipelineReprocessing(Opaque, Construct):
         policy = Policy(self, "Policy", roles=[self.role], statements=list(self._binding.statements))
         element = policy.node.default_child
         assert isinstance(element, CfnResource)  # noqa: S101  # a Policy has one
-        element.override_logical_id(Lazy.uncached_string(_IdOfOnePipeline(element, self)))
+        kind, name = self._binding.properties["Kind"], self._binding.name
+        new_id_for_each(element, lambda: [kind, Fingerprints(element.stack).named(name)])
         return policy
 
     def _condition(self, handle: CfnWaitConditionHandle, wait: Wait) -> CfnWaitCondition:
-        """Waits for the run. It can wait only once, so each wait has a condition and a handle of its own."""
+        """Waits for the run.
+
+        CloudFormation waits for a condition once, and updates none, not even its time-out. So there is another
+        condition, with a handle of its own, for each trigger and time-out.
+        """
         timeout = int(wait.condition_timeout.total_seconds())
         condition = CfnWaitCondition(self, "WaitCondition", handle=handle.ref, timeout=str(timeout), count=1)
         condition.node.add_dependency(self.resource)
         for element in (handle, condition):
-            element.override_logical_id(Lazy.uncached_string(_IdOfOneWait(element, timeout, self)))
+            new_id_for_each(element, lambda: [self._trigger.make()[0], timeout])
         return condition
-
-    def _run_after_what_it_needs(self) -> None:
-        binding = self._binding
-        self.resource.node.add_dependency(
-            self.policy,
-            self._handler.policy,
-            *self._handler.queue(f"{binding.properties['Kind']} {binding.name}", self),
-        )
-        found = _WhatWasFound(self)
-        Dependable.implement(found, found)
-        self.resource.node.add_dependency(found)
-
-    def _look(self, rendered: Rendered | None = None) -> tuple[str, Fingerprints]:
-        """The trigger, and what was found by following references."""
-        if self._seeing:
-            raise Failure(
-                f"the trigger of '{self.node.path}' must not be in what it is made from, got it in "
-                f"'{self._seeing.place}'; put a text of your own there, and into 'version'"
-            )
-        stack = Stack.of(self)
-        seen = self._seeing = Fingerprints(stack, rendered)
-        try:
-            return self._trigger_of(seen), seen
-        finally:
-            self._seeing = None
-
-    def _trigger_of(self, seen: Fingerprints) -> str:
-        stack = Stack.of(self)
-        deciding: set[str] = set()
-        for construct in (*self._binding.watched, *self._rerun_on):
-            deciding.update(seen.of_construct(construct))
-        value = {
-            "resource": [identity(stack), stack.resolve(_cfn(self.resource).logical_id)],
-            "pipeline": [self._binding.properties["Kind"], seen.of_settings(self._binding.fingerprint)],
-            "messages": seen.named(self._messages.properties),
-            "version": self._version,
-        }
-        return digest([value, sorted(deciding | seen.digests)])
-
-    def _found(self) -> list[CfnResource]:
-        # Called once in each synth, when nothing changes any more but before templates are written.
-        self._settled, self._known = True, None
-        binding = self._binding
-        followed = self._look()[1].needed
-        return [
-            part
-            for construct in (*binding.prerequisites, *binding.watched, *self._rerun_on, *followed)
-            for part in running_parts(construct)
-            if not (self._is_within(construct) and ours(part))
-        ]
-
-    def _not_watched(self) -> list[IConstruct]:
-        """What was said to decide the data, but nothing in this app tells when it changes."""
-        if self._version is not None or self._rerun_on:
-            return []
-        return [construct for construct in self._binding.watched if not self._sees(construct)]
-
-    def _sees(self, construct: IConstruct) -> bool:
-        # An imported one has no parts, but its ARN may lead to a resource, or be a value that CloudFormation knows.
-        arn = getattr(construct, "function_arn", None) or getattr(construct, "state_machine_arn", None)
-        return bool(deciding_parts(construct)) or Fingerprints(Stack.of(self)).sees(
-            arn, in_deploys=self.wait_condition is None
-        )
-
-    def _is_within(self, construct: IConstruct) -> bool:
-        return construct.node.path in {scope.node.path for scope in self.node.scopes}
-
-    def _make_trigger(self) -> tuple[str, Mapping[str, object]]:
-        """The trigger, and what CloudFormation has to look at in each deploy."""
-        known = self._known
-        if known is None:
-            trigger, seen = self._look(Rendered())
-            known = trigger, seen.values
-        if self._settled:
-            self._known = known
-        return known
-
-
-@jsii.implements(IStringProducer)
-class _Trigger:
-    """The trigger, made when the template is: what was changed until then counts."""
-
-    def __init__(self, construct: PipelineReprocessing) -> None:
-        self._construct = construct
-
-    def produce(self, context: IResolveContext) -> str:
-        if context.preparing or Rendered.in_progress:
-            # Only looked through for references, of which a trigger has none, or for another part of the template.
-            return "0" * 64
-        return self._construct._make_trigger()[0]
-
-
-@jsii.implements(IAnyProducer)
-class _Values:
-    """The values of which only the deploy knows whether they have changed."""
-
-    def __init__(self, construct: PipelineReprocessing) -> None:
-        self._construct = construct
-
-    def produce(self, context: IResolveContext) -> object:
-        if context.preparing or Rendered.in_progress:
-            # As for the trigger: all references are within the stack, where CDK has nothing to prepare.
-            return None
-        return dict(self._construct._make_trigger()[1]) or None
-
-
-@jsii.implements(IStringProducer)
-class _IdOfOnePipeline:
-    """A logical id that is another one for each pipeline, but stays when only the pipeline's definition changes."""
-
-    def __init__(self, element: CfnResource, construct: PipelineReprocessing) -> None:
-        self._element = element
-        self._construct = construct
-
-    def produce(self, context: IResolveContext) -> str:  # noqa: ARG002  # CDK calls it so
-        binding = self._construct._binding
-        names = Fingerprints(self._element.stack)
-        return _with_end(self._element, [binding.properties["Kind"], names.named(binding.name)])
-
-
-@jsii.implements(IStringProducer)
-class _IdOfOneWait(_Trigger):
-    """A logical id that is another one for each trigger and each time-out: CloudFormation updates neither."""
-
-    def __init__(self, element: CfnResource, timeout: int, construct: PipelineReprocessing) -> None:
-        super().__init__(construct)
-        self._element = element
-        self._timeout = timeout
-
-    def produce(self, context: IResolveContext) -> str:
-        return _with_end(self._element, [super().produce(context), self._timeout])
-
-
-def _with_end(element: CfnResource, value: object) -> str:
-    """The logical id that CDK gives the element, with the digest of a value at its end."""
-    end = digest(value)[:16]
-    # A long id is cut in front, for CDK tells such ids apart by their ends.
-    return element.stack.get_logical_id(element)[len(end) - _ID_LENGTH :] + end
-
-
-@jsii.implements(IDependable)
-class _WhatWasFound(Dependable):
-    """Lets the custom resource wait for what it watches, and for what was found by following references from there.
-
-    CDK asks for them late, and only then may they be looked for: some values are fixed when they are first seen.
-    """
-
-    def __init__(self, construct: PipelineReprocessing) -> None:
-        super().__init__()
-        self._construct = construct
-
-    @property
-    def dependency_roots(self) -> list[IConstruct]:
-        return [*self._construct._found()]
-
-
-@jsii.implements(IValidation)
-class _WhatIsNotWatched:
-    """Warns when the app is complete: a function may be defined after whoever names it."""
-
-    def __init__(self, construct: PipelineReprocessing) -> None:
-        self._construct = construct
-
-    def validate(self) -> list[str]:
-        for missing in self._construct._not_watched():
-            Annotations.of(self._construct).add_warning_v2(
-                "pipeline-reprocessing:notWatched",
-                f"'{missing.node.path}' is not defined in this app, so a change of it reprocesses nothing; "
-                "put what changes with it into 'version'",
-            )
-        return []
 
 
 def _wait_property(wait: Wait, handle: CfnWaitConditionHandle | None) -> dict[str, Any]:
     seconds = int(wait.timeout.total_seconds()) if wait.timeout else 0
     signal = {} if handle is None else {"SignalUrl": handle.ref}
     return {"TimeoutSeconds": seconds, "OnTimeout": wait.on_timeout.value, **signal}
-
-
-def _cfn(resource: CustomResource) -> CfnResource:
-    child = resource.node.default_child
-    assert isinstance(child, CfnResource)  # noqa: S101  # CustomResource makes one
-    return child
-
-
-def _is_token_or_no_text(value: object) -> bool:
-    return not isinstance(value, str) or Token.is_unresolved(value)

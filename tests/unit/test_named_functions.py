@@ -6,7 +6,7 @@ import pytest
 from aws_cdk import App, Arn, ArnComponents, ArnFormat, Aws, Environment, Stack, Stage
 from aws_cdk.aws_lambda import Code, Function, Runtime
 from aws_cdk.aws_s3 import Bucket
-from aws_cdk.aws_stepfunctions import DefinitionBody, StateMachine
+from aws_cdk.aws_stepfunctions import CfnStateMachine, DefinitionBody, StateMachine
 from constructs import Construct
 
 from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline
@@ -173,6 +173,20 @@ def test_stages_may_name_the_same() -> None:
 
     assert development != changed
     assert production == unchanged
+
+
+def test_a_function_that_an_escape_hatch_names_is_watched() -> None:
+    def overridden(code: str) -> str:
+        stack = Stack(App(), "Telemetry")
+        function(stack, code)
+        backfill(stack, "another")
+        machine = stack.node.find_child("Machine").node.default_child
+        assert isinstance(machine, CfnStateMachine)
+        machine.add_property_override("DefinitionString", '{"Parameters":{"FunctionName":"enrich"}}')
+        value: str = resource(stack)["Properties"]["Trigger"]
+        return value
+
+    assert overridden("one") != overridden("two")
 
 
 def test_a_function_in_the_same_stack_comes_first() -> None:
