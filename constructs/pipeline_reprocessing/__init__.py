@@ -6,7 +6,7 @@ from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.pipelines import IReprocessablePipeline, PipelineBinding, ReprocessablePipeline
 from pipeline_reprocessing.reprocessing import PipelineReprocessing
 from pipeline_reprocessing.wait import Wait
-from pipeline_reprocessing_handler.request import OnRemoval, OnRollback, OnTimeout
+from pipeline_reprocessing_handler.rules import OnRemoval, OnRollback, OnTimeout
 
 __all__ = [
     "Archive",

@@ -13,7 +13,7 @@ from aws_cdk.aws_s3 import IBucket
 
 from archive_replay.settings import Contract, Layout
 from pipeline_reprocessing.arguments import shown, whole_seconds
-from pipeline_reprocessing_handler.request import Failure, check_pipeline_name
+from pipeline_reprocessing_handler.rules import Failure, check_pipeline_name
 
 MAX_BUFFER_SECONDS = 900
 """Firehose's longest buffer interval (API `BufferingHints`, `IntervalInSeconds`)."""

@@ -37,7 +37,7 @@ from pipeline_reprocessing.pipelines import (
     ReprocessablePipeline,
     executions_of,
 )
-from pipeline_reprocessing_handler.request import Failure
+from pipeline_reprocessing_handler.rules import Failure
 
 if TYPE_CHECKING:
     from aws_cdk.aws_cloudwatch import Metric

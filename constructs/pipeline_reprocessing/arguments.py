@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from aws_cdk import Duration
 
-from pipeline_reprocessing_handler.request import Failure
+from pipeline_reprocessing_handler.rules import Failure
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 

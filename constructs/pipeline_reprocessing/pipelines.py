@@ -23,9 +23,9 @@ from constructs import Construct, IConstruct
 from pipeline_reprocessing.acknowledged import EXECUTIONS, acknowledge_wildcard
 from pipeline_reprocessing.arguments import shown
 from pipeline_reprocessing.deciding import Opaque
-from pipeline_reprocessing_handler.request import (
+from pipeline_reprocessing_handler.properties import Kind
+from pipeline_reprocessing_handler.rules import (
     Failure,
-    Kind,
     check_endpoint_url,
     check_pipeline_name,
     state_machine_name,

@@ -27,7 +27,8 @@ from pipeline_reprocessing.pipelines import IReprocessablePipeline
 from pipeline_reprocessing.provider import ReprocessingHandler
 from pipeline_reprocessing.trigger import Trigger
 from pipeline_reprocessing.wait import Wait
-from pipeline_reprocessing_handler.request import Failure, Kind, OnRemoval, OnRollback
+from pipeline_reprocessing_handler.properties import Kind
+from pipeline_reprocessing_handler.rules import Failure, OnRemoval, OnRollback
 
 _RESOURCE_TYPE = "Custom::PipelineReprocessing"
 

@@ -14,7 +14,8 @@ from typing import Any
 from .aws import Aws
 from .faults import Fault
 from .ledger import Ledger
-from .request import ANSWER_ALLOWANCE, MAX_WAIT, Request, requested_at, valid_until
+from .request import Request, requested_at, valid_until
+from .rules import ANSWER_ALLOWANCE, MAX_WAIT
 
 log = logging.getLogger(__name__)
 

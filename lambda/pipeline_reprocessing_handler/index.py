@@ -15,7 +15,8 @@ from .faults import Fault
 from .ledger import Ledger
 from .lifecycle import Lifecycle
 from .reprocess import Reprocessing, Settled, Waiting
-from .request import Failure, Request
+from .request import Request
+from .rules import Failure
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Handler:
         outcome = reprocessing.begin()
         if isinstance(outcome, Waiting):
             self._hand_over(reprocessing, outcome, event, context)
-            if request.settings.wait and request.settings.wait.signal_url:
+            if request.properties.wait and request.properties.wait.signal_url:
                 return reprocessing.going_on(outcome)
         elif outcome.ends_wait and request.new_signal_url:
             self._end_the_wait(outcome, request, event)

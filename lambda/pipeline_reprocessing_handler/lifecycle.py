@@ -28,17 +28,11 @@ from crhelper import FAILED, SUCCESS, CfnResource
 from .answer import COPIED, Answer, deliver, delivery_of
 from .aws import Aws
 from .ledger import Ledger
+from .properties import Properties
 from .redaction import own_credentials, redacted, without
 from .reprocess import Settled, Waiting
-from .request import (
-    ARRIVED_AT,
-    NOT_STARTED,
-    Failure,
-    Settings,
-    check_request_type,
-    requested_at,
-    secrets_of,
-)
+from .request import ARRIVED_AT, NOT_STARTED, check_request_type, requested_at, secrets_of
+from .rules import Failure
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +140,7 @@ class Lifecycle(CfnResource):
 
 def _id_without_run(event: Mapping[str, Any]) -> str:
     try:
-        name = Settings.parse(event.get("ResourceProperties")).target.name
+        name = Properties.parse(event.get("ResourceProperties")).target.name
     except Exception:  # noqa: BLE001  # whatever it is: an answer needs an id
         name = str(event.get("LogicalResourceId") or "resource")
     return f"{name}/{NOT_STARTED}"

@@ -16,18 +16,8 @@ from .aws import Aws
 from .faults import Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
 from .ledger import Ledger
 from .pipelines import END_WITHIN, Pipeline, State, end_run, open_pipeline
-from .request import (
-    NOT_STARTED,
-    Failure,
-    OnRemoval,
-    OnRollback,
-    OnTimeout,
-    Request,
-    RequestType,
-    format_time,
-    is_of_ours,
-    run_of,
-)
+from .request import NOT_STARTED, Request, RequestType, is_of_ours, run_of
+from .rules import Failure, OnRemoval, OnRollback, OnTimeout, format_time
 from .starting import Starting
 from .superseding import EarlierRequests
 
@@ -88,7 +78,7 @@ class Reprocessing:
         self._aws = aws
         self._clock = aws.clock
         self._open = open_pipeline
-        self._pipeline = open_pipeline(request.settings.target, aws)
+        self._pipeline = open_pipeline(request.properties.target, aws)
         self._starting = Starting(request, ledger, self._pipeline, aws.clock)
         self._earlier = EarlierRequests(request, ledger, aws.clock)
 
@@ -119,19 +109,19 @@ class Reprocessing:
                 outcome = self._unchanged("nothing that decides the data has changed")
                 # what a rollback restores has been waited for long ago
                 return replace(outcome, ends_wait=not is_rollback)
-            keeps = is_rollback and request.settings.on_rollback is OnRollback.KEEP
+            keeps = is_rollback and request.properties.on_rollback is OnRollback.KEEP
             self._end_earlier_runs(is_rollback=is_rollback, keeps=keeps)
             if keeps:
                 return self._unchanged("the stack is rolling back and OnRollback is KEEP")
         run_id = self._starting.once()
-        log.info("run '%s' of pipeline '%s' is going on", run_id, request.settings.target.name)
-        if request.settings.wait is None:
+        log.info("run '%s' of pipeline '%s' is going on", run_id, request.properties.target.name)
+        if request.properties.wait is None:
             return self._settled(run_id, State.RUNNING)
         now = self._clock.now()
         waiting = Waiting(
             run_id=run_id,
             started_at=now.timestamp(),
-            deadline=min(now + request.settings.wait.timeout, self.answer_by(now) - LAST_WORD).timestamp(),
+            deadline=min(now + request.properties.wait.timeout, self.answer_by(now) - LAST_WORD).timestamp(),
             stack_status=stack_status,
             listed_at=now.timestamp(),
         )
@@ -140,7 +130,7 @@ class Reprocessing:
 
     def answer_by(self, started_at: datetime) -> datetime:
         """When nobody listens any more to what is said about a run that was started then."""
-        wait = self._request.settings.wait
+        wait = self._request.properties.wait
         if wait and wait.signal_url:
             return wait.condition_ends(started_at)
         return self._request.answer_by
@@ -148,7 +138,7 @@ class Reprocessing:
     def _unchanged(self, why: str) -> Settled:
         request = self._request
         log.info("nothing is reprocessed: %s", why)
-        run_id = run_of(request.physical_id, request.settings.target)
+        run_id = run_of(request.physical_id, request.properties.target)
         state, asked_at = State.UNKNOWN, request.requested_at
         if run_id:
             try:
@@ -167,7 +157,7 @@ class Reprocessing:
             keeps: Whether what was there before is kept: its run, too, and it is kept whatever the service says.
         """
         request = self._request
-        before = request.previous.target if request.previous else request.settings.target
+        before = request.previous.target if request.previous else request.properties.target
         tolerated: tuple[type[Fault], ...] = (Fault,) if keeps else ()
         try:
             self._earlier.supersede(may_be_starting=is_rollback)
@@ -175,9 +165,9 @@ class Reprocessing:
         except tolerated as fault:
             log.warning("what the failed deploy has started is left alone: %s", fault)
             return
-        for target in dict.fromkeys((before, request.settings.target)):
+        for target in dict.fromkeys((before, request.properties.target)):
             # A pipeline that was exchanged for another may be gone, and its service the very reason for that.
-            gone = () if target == request.settings.target else (Denied, Unreachable)
+            gone = () if target == request.properties.target else (Denied, Unreachable)
             try:
                 pipeline = self._open(target, self._aws)
                 named = run_of(request.physical_id, target)
@@ -249,7 +239,7 @@ class Reprocessing:
         return self._settled(waiting.run_id, State.RUNNING)
 
     def _timed_out(self, waiting: Waiting) -> Settled:
-        wait = self._request.settings.wait
+        wait = self._request.properties.wait
         minutes = f"{(waiting.deadline - waiting.started_at) / 60:g} minutes"
         if wait and wait.on_timeout is OnTimeout.DETACH:
             log.info("run '%s' goes on after %s; OnTimeout is DETACH", waiting.run_id, minutes)
@@ -264,7 +254,7 @@ class Reprocessing:
         while a Create still went on, starts a search.
         """
         request = self._request
-        if request.settings.on_removal is OnRemoval.LEAVE:
+        if request.properties.on_removal is OnRemoval.LEAVE:
             log.info("runs that still go on are left alone: OnRemoval is LEAVE")
             return Settled(request.physical_id, {})
         try:
@@ -279,7 +269,7 @@ class Reprocessing:
         return Settled(request.physical_id, {})
 
     def _runs_to_remove(self) -> list[str]:
-        id_, target = self._request.physical_id, self._request.settings.target
+        id_, target = self._request.physical_id, self._request.properties.target
         if run_id := run_of(id_, target):
             return [run_id]
         if id_ == self._request.id_of(NOT_STARTED):
@@ -299,7 +289,7 @@ class Reprocessing:
 
     def _settled(self, run_id: str, state: State, asked_at: datetime | None = None) -> Settled:
         request = self._request
-        messages = request.settings.messages.at(asked_at or request.requested_at)
+        messages = request.properties.messages.at(asked_at or request.requested_at)
         return Settled(
             request.id_of(run_id),
             {
@@ -307,7 +297,7 @@ class Reprocessing:
                 "Status": state,
                 "StartTime": format_time(messages.start) if messages.start else "",
                 "EndTime": format_time(messages.end) if messages.end else "",
-                "PipelineName": request.settings.target.name,
+                "PipelineName": request.properties.target.name,
             },
         )
 

@@ -11,7 +11,8 @@ from .faults import Conflict, Fault, Throttled, Unclear
 from .ledger import SUPERSEDING, Ledger
 from .marks import Marks
 from .pipelines import Pipeline, end_run
-from .request import Failure, Request
+from .request import Request
+from .rules import Failure
 
 log = logging.getLogger(__name__)
 

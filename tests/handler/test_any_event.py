@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pipeline_reprocessing_handler.faults import Denied, Missing
 from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.lifecycle import Lifecycle
+from pipeline_reprocessing_handler.properties import Properties
 from pipeline_reprocessing_handler.reprocess import Settled
-from pipeline_reprocessing_handler.request import ARRIVED_AT, Settings
+from pipeline_reprocessing_handler.request import ARRIVED_AT
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeContext
@@ -275,7 +276,7 @@ def test_a_token_that_was_resolved_to_something_odd_fails_the_deploy_with_a_reas
 def test_a_delete_of_properties_that_break_the_reading_itself_succeeds(
     aws: FakeAws, context: FakeContext, event_of: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Settings, "parse", lambda properties: 1 / 0)
+    monkeypatch.setattr(Properties, "parse", lambda properties: 1 / 0)
 
     Handler(aws, GROUP)(event_of("Delete"), context)
 

@@ -12,7 +12,7 @@ from pipeline_reprocessing_handler.faults import Conflict, Denied, Fault, Thrott
 from pipeline_reprocessing_handler.ledger import SUPERSEDING, Ledger
 from pipeline_reprocessing_handler.pipelines import State, Status
 from pipeline_reprocessing_handler.reprocess import LAST_WORD, Reprocessing, Settled, Waiting
-from pipeline_reprocessing_handler.request import Failure
+from pipeline_reprocessing_handler.rules import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeClock, FakePipeline

@@ -11,7 +11,9 @@ import pytest
 from pipeline_reprocessing_handler.faults import Conflict, Fault, Refused, Throttled, Unclear
 from pipeline_reprocessing_handler.pipelines import State, Status, open_pipeline
 from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
-from pipeline_reprocessing_handler.request import Failure, Kind, Request, Target
+from pipeline_reprocessing_handler.properties import Kind, Target
+from pipeline_reprocessing_handler.request import Request
+from pipeline_reprocessing_handler.rules import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Server

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline_reprocessing_handler.lifecycle import Lifecycle, NotDelivered
 from pipeline_reprocessing_handler.reprocess import Settled, Waiting
-from pipeline_reprocessing_handler.request import Failure
+from pipeline_reprocessing_handler.rules import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeContext

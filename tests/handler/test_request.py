@@ -8,24 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipeline_reprocessing_handler.properties import Kind, Messages, Properties, Target, Wait
 from pipeline_reprocessing_handler.request import (
     ARRIVED_AT,
-    Failure,
-    Kind,
-    Messages,
-    OnRemoval,
-    OnRollback,
-    OnTimeout,
     Request,
     RequestType,
-    Settings,
-    Target,
-    Wait,
     requested_at,
     run_of,
     secrets_of,
     valid_until,
 )
+from pipeline_reprocessing_handler.rules import Failure, OnRemoval, OnRollback, OnTimeout
 
 if TYPE_CHECKING:
     Event = Callable[..., dict[str, Any]]
@@ -45,7 +38,7 @@ def test_an_event_becomes_one_frozen_request(event_of: Event) -> None:
         request_id="request-1",
         logical_id="Backfill",
         physical_id="weather/run-1",
-        settings=Settings(
+        properties=Properties(
             target=Target(Kind.IOT_ANALYTICS, "weather"),
             messages=Messages(
                 start=datetime(2025, 1, 1, tzinfo=UTC),
@@ -70,17 +63,17 @@ def test_every_scalar_may_be_a_text(properties: dict[str, Any]) -> None:
         "SignalUrl": "https://signal.example",
     }
 
-    settings = Settings.parse(properties)
+    parsed = Properties.parse(properties)
 
-    assert settings.messages == Messages(last_seconds=2_592_000)
-    assert settings.wait == Wait(timedelta(seconds=42_000), OnTimeout.DETACH, "https://signal.example")
-    assert (settings.on_rollback, settings.on_removal) == (OnRollback.REPROCESS, OnRemoval.LEAVE)
+    assert parsed.messages == Messages(last_seconds=2_592_000)
+    assert parsed.wait == Wait(timedelta(seconds=42_000), OnTimeout.DETACH, "https://signal.example")
+    assert (parsed.on_rollback, parsed.on_removal) == (OnRollback.REPROCESS, OnRemoval.LEAVE)
 
 
 def test_a_state_machine_is_named_by_its_arn(properties: dict[str, Any]) -> None:
     properties["Pipeline"] = {"Kind": "STATE_MACHINE", "Arn": MACHINE}
 
-    target = Settings.parse(properties).target
+    target = Properties.parse(properties).target
 
     assert target == Target(Kind.STATE_MACHINE, "Replay-1", arn=MACHINE)
 
@@ -88,22 +81,22 @@ def test_a_state_machine_is_named_by_its_arn(properties: dict[str, Any]) -> None
 def test_an_endpoint_belongs_to_the_target(properties: dict[str, Any]) -> None:
     properties["Pipeline"]["EndpointUrl"] = "https://iotanalytics.example:8443/api"
 
-    assert Settings.parse(properties).target.endpoint_url == "https://iotanalytics.example:8443/api"
+    assert Properties.parse(properties).target.endpoint_url == "https://iotanalytics.example:8443/api"
 
 
 @pytest.mark.parametrize("wait", [None, {}, ""])
 def test_without_a_wait_nothing_is_waited_for(properties: dict[str, Any], wait: object) -> None:
     properties["Wait"] = wait
 
-    assert Settings.parse(properties).wait is None
+    assert Properties.parse(properties).wait is None
 
 
 def test_a_key_of_a_newer_version_is_ignored(properties: dict[str, Any]) -> None:
-    expected = Settings.parse(properties)
+    expected = Properties.parse(properties)
     for place in (properties, properties["Pipeline"], properties["Wait"]):
         place["Sharding"] = "AUTO"
 
-    assert Settings.parse(properties) == expected
+    assert Properties.parse(properties) == expected
 
 
 @pytest.mark.parametrize(
@@ -206,7 +199,7 @@ def test_a_property_that_cannot_be_read_is_named(
     properties[key] = value
 
     with pytest.raises(Failure) as failure:
-        Settings.parse(properties)
+        Properties.parse(properties)
 
     assert str(failure.value) == message
 
@@ -214,7 +207,7 @@ def test_a_property_that_cannot_be_read_is_named(
 @pytest.mark.parametrize("shape", [None, "text", [], 7])
 def test_properties_of_another_shape_are_refused(shape: object) -> None:
     with pytest.raises(Failure) as failure:
-        Settings.parse(shape)
+        Properties.parse(shape)
 
     assert str(failure.value) == f"'ResourceProperties' must be an object, got {type(shape).__name__}"
 
@@ -382,7 +375,7 @@ def test_the_id_of_a_run_names_pipeline_and_run(event_of: Event) -> None:
     request = Request.parse(event_of(), now=NOW)
 
     assert request.id_of("9d31") == "weather/9d31"
-    assert run_of(request.id_of("9d31"), request.settings.target) == "9d31"
+    assert run_of(request.id_of("9d31"), request.properties.target) == "9d31"
 
 
 @pytest.mark.parametrize(

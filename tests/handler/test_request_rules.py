@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.request import (
+from pipeline_reprocessing_handler.properties import Messages
+from pipeline_reprocessing_handler.request import check_request_type
+from pipeline_reprocessing_handler.rules import (
     MAX_LAST,
     Failure,
-    Messages,
     check_endpoint_url,
     check_last,
     check_order,
     check_pipeline_name,
-    check_request_type,
     check_s3_path,
     check_s3_path_count,
     check_time,

@@ -11,7 +11,8 @@ import pytest
 from pipeline_reprocessing_handler.faults import Refused, Throttled, Unclear
 from pipeline_reprocessing_handler.ledger import SUPERSEDING, Ledger
 from pipeline_reprocessing_handler.pipelines import State
-from pipeline_reprocessing_handler.request import Failure, Request
+from pipeline_reprocessing_handler.request import Request
+from pipeline_reprocessing_handler.rules import Failure
 from pipeline_reprocessing_handler.starting import LEASE, START_BY, Starting, made_at
 
 if TYPE_CHECKING:

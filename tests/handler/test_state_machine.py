@@ -20,7 +20,9 @@ from pipeline_reprocessing_handler.pipelines.state_machine import (
     execution_input,
     execution_name,
 )
-from pipeline_reprocessing_handler.request import Failure, Kind, Messages, Request, Target
+from pipeline_reprocessing_handler.properties import Kind, Messages, Target
+from pipeline_reprocessing_handler.request import Request
+from pipeline_reprocessing_handler.rules import Failure
 
 if TYPE_CHECKING:
     from botocore.stub import Stubber

@@ -11,8 +11,10 @@ import pytest
 from pipeline_reprocessing_handler.faults import Denied
 from pipeline_reprocessing_handler.ledger import Ledger
 from pipeline_reprocessing_handler.pipelines import State, Status
+from pipeline_reprocessing_handler.properties import Target
 from pipeline_reprocessing_handler.reprocess import Reprocessing, Settled, Waiting
-from pipeline_reprocessing_handler.request import Failure, Request, Target
+from pipeline_reprocessing_handler.request import Request
+from pipeline_reprocessing_handler.rules import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeClock, FakePipeline

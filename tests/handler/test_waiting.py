@@ -12,7 +12,7 @@ import pytest
 from pipeline_reprocessing_handler.faults import Denied, Fault, Refused, Throttled, Unclear
 from pipeline_reprocessing_handler.pipelines import State, Status
 from pipeline_reprocessing_handler.reprocess import FORGOTTEN_AFTER, Reprocessing, Settled, Waiting
-from pipeline_reprocessing_handler.request import Failure
+from pipeline_reprocessing_handler.rules import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeClock, FakePipeline

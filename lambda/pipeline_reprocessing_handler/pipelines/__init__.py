@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 from pipeline_reprocessing_handler.aws import Aws, Clock
-from pipeline_reprocessing_handler.request import Kind, Target
+from pipeline_reprocessing_handler.properties import Kind, Target
 
 from .iot_analytics import IotAnalyticsPipeline
 from .protocol import Pipeline, State, Status

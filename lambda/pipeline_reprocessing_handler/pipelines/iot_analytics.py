@@ -12,7 +12,9 @@ from typing import Any
 
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.faults import Missing, Refused, Unclear
-from pipeline_reprocessing_handler.request import Failure, Request, Target
+from pipeline_reprocessing_handler.properties import Target
+from pipeline_reprocessing_handler.request import Request
+from pipeline_reprocessing_handler.rules import Failure
 
 from .protocol import State, Status
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.faults import Conflict, Missing, Refused
-from pipeline_reprocessing_handler.request import Failure, Request, Target
+from pipeline_reprocessing_handler.properties import Target
+from pipeline_reprocessing_handler.request import Request
+from pipeline_reprocessing_handler.rules import Failure
 
 from .protocol import State, Status
 
@@ -111,7 +113,7 @@ def execution_input(request: Request) -> str:
     """What the state machine receives: the selection, the trigger, and whose run it is."""
     document: dict[str, Any] = {
         "messages": request.messages.properties(),
-        "trigger": request.settings.trigger,
+        "trigger": request.properties.trigger,
         "resource": {
             "stackId": request.stack_id,
             "logicalResourceId": request.logical_id,

@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from pipeline_reprocessing_handler.reprocess import LAST_WORD
-from pipeline_reprocessing_handler.request import ANSWER_ALLOWANCE, NOT_STARTED
+from pipeline_reprocessing_handler.request import NOT_STARTED
+from pipeline_reprocessing_handler.rules import ANSWER_ALLOWANCE
 
 from .requests import LONGEST_ANSWER, Answer, Request, Wait
 from .runs import Run
