@@ -130,7 +130,7 @@ class Trigger:
             if not self._sees(construct):
                 Annotations.of(self._scope).add_warning_v2(
                     "pipeline-reprocessing:notWatched",
-                    f"'{construct.node.path}' is not defined in this app, so a change of it reprocesses nothing; "
+                    f"nothing in this app tells when '{construct.node.path}' changes, so that reprocesses nothing; "
                     "put what changes with it into 'version'",
                 )
 

@@ -69,7 +69,7 @@ def found(stack: Stack) -> list[str]:
 )
 def test_what_this_app_does_not_define_is_warned_of(make: Make, path: str) -> None:
     assert warnings(make) == [
-        f"'{path}' is not defined in this app, so a change of it reprocesses nothing; put what changes with it into "
+        f"nothing in this app tells when '{path}' changes, so that reprocesses nothing; put what changes with it into "
         f"'version' [ack: {WARNING}]"
     ]
 
@@ -161,4 +161,4 @@ def test_what_a_kind_of_ones_own_watches_is_warned_of_where_nothing_is_to_be_see
             )
 
     [warning] = warnings(lambda stack: Own())
-    assert warning.startswith("'Telemetry/Backfill/Watched' is not defined in this app")
+    assert warning.startswith("nothing in this app tells when 'Telemetry/Backfill/Watched' changes")
