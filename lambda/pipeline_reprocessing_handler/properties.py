@@ -6,7 +6,6 @@ ever: keys are only ever added.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -172,8 +171,8 @@ class Properties:
     target: Target
     messages: Messages
     trigger: str
-    values: str
-    """What only the deploy knows of what decides the data, as canonical JSON."""
+    values: Mapping[str, Any]
+    """What only the deploy knows of what decides the data, by name."""
     wait: Wait | None
     on_rollback: OnRollback
     on_removal: OnRemoval
@@ -185,16 +184,16 @@ class Properties:
             target=Target.parse(values.get("Pipeline")),
             messages=Messages.parse(values.get("Messages")),
             trigger=text("Trigger", values.get("Trigger")),
-            values=json.dumps(values.get("Values", {}), sort_keys=True),
+            values=_mapping("Values", values.get("Values", {})),
             wait=Wait.parse(values.get("Wait")),
             on_rollback=one_of("OnRollback", values.get("OnRollback", OnRollback.KEEP), OnRollback),
             on_removal=one_of("OnRemoval", values.get("OnRemoval", OnRemoval.CANCEL), OnRemoval),
         )
 
     @property
-    def decides_the_data(self) -> tuple[Target, Messages, str, str]:
+    def decides_the_data(self) -> tuple[Target, Messages, str]:
         """What has to change before anything is reprocessed; a new time-out alone starts nothing."""
-        return replace(self.target, endpoint_url=None), self.messages, self.trigger, self.values
+        return replace(self.target, endpoint_url=None), self.messages, self.trigger
 
 
 def _s3_paths(value: object) -> tuple[str, ...]:

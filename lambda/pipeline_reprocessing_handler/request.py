@@ -73,7 +73,13 @@ class Request:
     @property
     def changes_the_data(self) -> bool:
         """Whether what decides the resulting data differs from what the resource had before."""
-        return self.previous is None or self.previous.decides_the_data != self.properties.decides_the_data
+        before, now = self.previous, self.properties
+        if before is None or before.decides_the_data != now.decides_the_data:
+            return True
+        # Which values there are is in the trigger; they are left out where a WaitCondition waits.
+        return any(
+            before.values[name] != now.values[name] for name in before.values.keys() & now.values.keys()
+        )
 
     @property
     def new_signal_url(self) -> str | None:
@@ -97,7 +103,8 @@ class Request:
     @property
     def asks_for(self) -> str:
         """A digest of what decides the data: the same for every request that asks for the same."""
-        target, messages, trigger, values = self.properties.decides_the_data
+        target, messages, trigger = self.properties.decides_the_data
+        values = dict(self.properties.values)
         document = [target.kind, target.name, target.arn, messages.properties(), trigger, values]
         return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 

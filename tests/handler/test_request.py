@@ -45,7 +45,7 @@ def test_an_event_becomes_one_frozen_request(event_of: Event) -> None:
                 end=datetime(2025, 1, 31, tzinfo=UTC),
             ),
             trigger="a" * 64,
-            values="{}",
+            values={},
             wait=Wait(timedelta(seconds=3000), OnTimeout.FAIL),
             on_rollback=OnRollback.KEEP,
             on_removal=OnRemoval.CANCEL,
@@ -265,11 +265,13 @@ def test_old_properties_of_a_forgotten_shape_tell_nothing(event_of: Event, old: 
         ),
         ({"Trigger": "b" * 64}, True),
         ({"Values": {"Unit.Value": "celsius"}}, True),
+        ({"Values": {}}, False),
     ],
 )
 def test_only_what_decides_the_data_changes_the_data(
     event_of: Event, properties: dict[str, Any], change: dict[str, Any], changes_the_data: bool
 ) -> None:
+    properties["Values"] = {"Unit.Value": "fahrenheit"}
     event = event_of("Update", {**properties, **change}, OldResourceProperties=properties)
 
     assert Request.parse(event, now=NOW).changes_the_data is changes_the_data
