@@ -1,5 +1,8 @@
 """An AWS in memory with a clock that nobody waits for, and events as CloudFormation sends them."""
 
+import io
+import json
+import logging
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +22,7 @@ from pipeline_reprocessing_handler import aws as aws_module
 from pipeline_reprocessing_handler.aws import Aws, Clock
 from pipeline_reprocessing_handler.faults import Conflict, Fault
 from pipeline_reprocessing_handler.ledger import Ledger
+from pipeline_reprocessing_handler.lifecycle import Lifecycle
 from pipeline_reprocessing_handler.pipelines import State, Status
 from pipeline_reprocessing_handler.reprocess import Reprocessing
 from pipeline_reprocessing_handler.request import Request
@@ -95,6 +99,11 @@ class FakeAws(Aws):
         if 200 <= status < 300:
             self.answers.append((url, body))
         return status
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """The answers, read."""
+        return [json.loads(body) for _, body in self.answers]
 
     def operations(self) -> list[str]:
         return [operation for _, operation, _ in self.sent]
@@ -396,3 +405,22 @@ def reprocessing(
         return Reprocessing(request, ledger, aws, lambda target, aws: pipeline)
 
     return make
+
+
+@pytest.fixture
+def lifecycle(aws: FakeAws) -> Any:
+    """It has no functions yet: a test decorates its own."""
+    return Lifecycle(aws, LOG_GROUP)
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """All that is logged, as the runtime would write it."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("[%(levelname)s] %(message)s"))
+    logging.root.addHandler(handler)
+    level = logging.root.level
+    yield stream
+    logging.root.removeHandler(handler)
+    logging.root.setLevel(level)

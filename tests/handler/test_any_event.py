@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from pipeline_reprocessing_handler.faults import Denied, Missing
 from pipeline_reprocessing_handler.index import Handler
-from pipeline_reprocessing_handler.lifecycle import Lifecycle
 from pipeline_reprocessing_handler.properties import Properties
 from pipeline_reprocessing_handler.reprocess import Settled
 from pipeline_reprocessing_handler.request import ARRIVED_AT
@@ -33,29 +31,6 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=5,
 )
-
-
-@pytest.fixture
-def lifecycle(aws: FakeAws) -> Any:
-    """It has no functions yet: a test decorates its own."""
-    return Lifecycle(aws, GROUP)
-
-
-@pytest.fixture
-def logged() -> Iterator[io.StringIO]:
-    """All that is logged, as the runtime would write it."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("[%(levelname)s] %(message)s"))
-    logging.root.addHandler(handler)
-    level = logging.root.level
-    yield stream
-    logging.root.removeHandler(handler)
-    logging.root.setLevel(level)
-
-
-def answers_of(aws: FakeAws) -> list[dict[str, Any]]:
-    return [json.loads(body) for _, body in aws.answers]
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -85,7 +60,7 @@ def test_an_unknown_type_of_request_fails_with_a_reason(
 ) -> None:
     lifecycle(event_of(type_), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert answer["Status"] == "FAILED"
     assert answer["Reason"] == f"'RequestType' must be one of Create, Update, Delete, got {shown}"
 
@@ -97,7 +72,7 @@ def test_an_exception_is_told_with_its_kind(
 
     lifecycle(event_of(), context)
 
-    assert answers_of(aws)[0]["Reason"] == "KeyError: 'pipeline'"
+    assert aws.documents[0]["Reason"] == "KeyError: 'pipeline'"
 
 
 def test_a_reason_does_not_quote_the_address_of_the_answer(
@@ -107,7 +82,7 @@ def test_a_reason_does_not_quote_the_address_of_the_answer(
 
     lifecycle(event_of(), context)
 
-    assert answers_of(aws)[0]["Reason"] == "OSError: cannot reach [secret] (?[secret])"
+    assert aws.documents[0]["Reason"] == "OSError: cannot reach [secret] (?[secret])"
 
 
 def test_no_credentials_are_in_a_reason_or_the_log(
@@ -124,7 +99,7 @@ def test_no_credentials_are_in_a_reason_or_the_log(
 
     lifecycle(event_of(), context)
 
-    assert answers_of(aws)[0]["Reason"].endswith("x-amz-security-token:[secret]")
+    assert aws.documents[0]["Reason"].endswith("x-amz-security-token:[secret]")
     assert token not in logged.getvalue()
 
 
@@ -149,7 +124,7 @@ def test_a_function_that_returns_nothing_is_answered_for(
 
     lifecycle(event_of(), context)
 
-    assert answers_of(aws)[0]["PhysicalResourceId"] == "weather/not-started"
+    assert aws.documents[0]["PhysicalResourceId"] == "weather/not-started"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -267,7 +242,7 @@ def test_a_token_that_was_resolved_to_something_odd_fails_the_deploy_with_a_reas
 ) -> None:
     Handler(aws, GROUP)(event_of("Create", {**properties, **odd}), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert answer["Status"] == "FAILED"
     assert answer["Reason"].startswith(f"'{next(iter(odd))}.")
     assert answer["PhysicalResourceId"].endswith("/not-started")
@@ -280,5 +255,5 @@ def test_a_delete_of_properties_that_break_the_reading_itself_succeeds(
 
     Handler(aws, GROUP)(event_of("Delete"), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather/run-1")

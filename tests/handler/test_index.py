@@ -45,10 +45,6 @@ def machine(properties: dict[str, Any]) -> dict[str, Any]:
     return properties
 
 
-def answers_of(aws: FakeAws) -> list[dict[str, Any]]:
-    return [json.loads(body) for _, body in aws.answers]
-
-
 def handed_over(aws: FakeAws) -> dict[str, Any]:
     event: dict[str, Any] = json.loads(aws.invocations[-1]["Payload"])
     return event
@@ -78,7 +74,7 @@ def test_a_continuation_waits_and_answers(
     run_id = handed_over(aws)["CrHelperData"]["run_id"]
     handler(handed_over(aws), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", f"Replay-1/{run_id}")
     assert answer["Data"]["Status"] == "SUCCEEDED"
     assert len(aws.invocations) == 1
@@ -130,7 +126,7 @@ def test_a_chain_ends_at_its_deadline(
     while not aws.answers:
         handler(handed_over(aws), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert answer["Status"] == "FAILED"
     assert answer["Reason"].endswith(": not finished within 50 minutes, and cancelled")
     assert len(aws.invocations) == 4
@@ -143,7 +139,7 @@ def test_where_nobody_can_wait_the_run_is_ended(
 
     handler(event_of("Create", machine), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert answer["Status"] == "FAILED"
     assert answer["Reason"].startswith("pipeline 'Replay-1', run 'Backfill-")
     assert answer["Reason"].endswith(": nobody can wait for it: lambda:invoke: AccessDeniedException: no")
@@ -159,7 +155,7 @@ def test_a_long_wait_is_answered_at_once_and_signalled_at_its_end(
     handler(event_of("Create", machine), context)
     handler(handed_over(aws), context)
 
-    first, second = answers_of(aws)
+    first, second = aws.documents
     assert (first["Status"], first["Data"]["Status"]) == ("SUCCESS", "RUNNING")
     assert aws.answers[1][0] == SIGNAL_URL
     assert second == {
@@ -193,7 +189,7 @@ def test_a_condition_that_a_rollback_returns_to_is_left_alone(
 
     handler(event_of("Update", grown, OldResourceProperties=machine), context)
 
-    assert [answer["Status"] for answer in answers_of(aws)] == ["SUCCESS"]
+    assert [answer["Status"] for answer in aws.documents] == ["SUCCESS"]
 
 
 def test_a_condition_that_cannot_be_reached_fails_the_deploy(
@@ -204,7 +200,7 @@ def test_a_condition_that_cannot_be_reached_fails_the_deploy(
 
     handler(event_of("Update", grown, OldResourceProperties=machine), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert answer["Status"] == "FAILED"
     assert answer["Reason"] == "the WaitCondition of this deploy cannot be reached"
 
@@ -227,7 +223,7 @@ def test_a_delete_that_cannot_be_read_succeeds(
 ) -> None:
     handler(event_of("Delete", ResourceProperties=unreadable), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather/run-1")
 
 
@@ -237,7 +233,7 @@ def test_properties_that_cannot_be_read_fail_the_deploy_with_a_reason(
 ) -> None:
     handler(event_of(type_, {"Pipeline": {"Kind": "KINESIS"}}), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert answer["Status"] == "FAILED"
     assert answer["Reason"] == "'Pipeline.Kind' must be one of IOT_ANALYTICS, STATE_MACHINE, got 'KINESIS'"
     assert aws.invocations == []
@@ -254,7 +250,7 @@ def test_a_continuation_that_is_none_of_ours_is_answered(
 ) -> None:
     handler(event_of("Create", machine, CrHelperPoll=True, CrHelperData=data), context)
 
-    assert [answer["Status"] for answer in answers_of(aws)] == ["FAILED"]
+    assert [answer["Status"] for answer in aws.documents] == ["FAILED"]
 
 
 def test_lambda_finds_the_handler_by_its_name() -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -28,29 +28,6 @@ DONE = Settled("weather/9d31", {"Status": "SUCCEEDED"})
 GOING_ON = Waiting("9d31", 0, 0, "", 0)
 
 
-@pytest.fixture
-def lifecycle(aws: FakeAws) -> Any:
-    """It has no functions yet: a test decorates its own."""
-    return Lifecycle(aws, GROUP)
-
-
-@pytest.fixture
-def logged() -> Iterator[io.StringIO]:
-    """All that is logged, as the runtime would write it."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("[%(levelname)s] %(message)s"))
-    logging.root.addHandler(handler)
-    level = logging.root.level
-    yield stream
-    logging.root.removeHandler(handler)
-    logging.root.setLevel(level)
-
-
-def answers_of(aws: FakeAws) -> list[dict[str, Any]]:
-    return [json.loads(body) for _, body in aws.answers]
-
-
 def raising(error: Exception) -> Callable[..., Any]:
     def function(event: object, context: object) -> None:
         raise error
@@ -66,7 +43,7 @@ def test_what_a_function_has_settled_is_answered(
     lifecycle(event_of(), context)
 
     assert aws.answers[0][0] == RESPONSE_URL
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert answer["Status"] == "SUCCESS"
     assert answer["PhysicalResourceId"] == "weather/9d31"
     assert answer["Data"] == {"Status": "SUCCEEDED"}
@@ -83,7 +60,7 @@ def test_each_type_of_request_has_its_function(
 
     lifecycle(event_of(type_), context)
 
-    assert answers_of(aws)[0]["PhysicalResourceId"] == type_.lower()
+    assert aws.documents[0]["PhysicalResourceId"] == type_.lower()
 
 
 @pytest.mark.parametrize("physical_id", [None, ""])
@@ -94,7 +71,7 @@ def test_a_create_that_fails_has_an_id_that_names_no_run(
 
     lifecycle(event_of(PhysicalResourceId=physical_id), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("FAILED", "weather/not-started")
 
 
@@ -105,7 +82,7 @@ def test_a_create_that_fails_after_its_start_has_the_id_of_the_run(
 
     lifecycle(event_of(), context)
 
-    assert answers_of(aws)[0]["PhysicalResourceId"] == "weather/9d31"
+    assert aws.documents[0]["PhysicalResourceId"] == "weather/9d31"
 
 
 @pytest.mark.parametrize("error", [Failure("oops", physical_id="weather/9d31"), ValueError("oops")])
@@ -116,7 +93,7 @@ def test_an_update_that_fails_keeps_its_id(
 
     lifecycle(event_of("Update"), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("FAILED", "weather/run-1")
 
 
@@ -128,7 +105,7 @@ def test_a_continuation_that_fails_keeps_the_id(
 
     lifecycle(event_of("Update", CrHelperPoll=True, CrHelperData=GOING_ON.state()), context)
 
-    assert answers_of(aws)[0]["PhysicalResourceId"] == "weather/run-1"
+    assert aws.documents[0]["PhysicalResourceId"] == "weather/run-1"
 
 
 @pytest.mark.parametrize("returned", [None, Settled("", {}), Settled("weather/run-1", {})])
@@ -139,7 +116,7 @@ def test_a_delete_answers_with_the_id_that_it_came_with(
 
     lifecycle(event_of("Delete"), context)
 
-    (answer,) = answers_of(aws)
+    (answer,) = aws.documents
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather/run-1")
 
 
@@ -150,7 +127,7 @@ def test_a_request_whose_pipeline_cannot_be_read_has_an_id_all_the_same(
 
     lifecycle(event_of("Create", {"Pipeline": "weather"}), context)
 
-    assert answers_of(aws)[0]["PhysicalResourceId"] == "Backfill/not-started"
+    assert aws.documents[0]["PhysicalResourceId"] == "Backfill/not-started"
 
 
 def test_who_waits_on_answers_nothing_and_makes_no_rule(
@@ -180,7 +157,7 @@ def test_a_continuation_goes_to_the_function_that_waits(
     lifecycle(event_of(CrHelperPoll=True, CrHelperData=GOING_ON.state()), context)
 
     assert seen == [GOING_ON.state()]
-    assert answers_of(aws)[0]["PhysicalResourceId"] == "weather/9d31"
+    assert aws.documents[0]["PhysicalResourceId"] == "weather/9d31"
 
 
 def test_an_answer_that_is_not_accepted_is_an_error_so_that_lambda_repeats_the_event(
@@ -297,7 +274,7 @@ def test_no_echo_ends_with_its_event(
     lifecycle(event_of("Create"), context)
     lifecycle(event_of("Update"), context)
 
-    assert [answer["NoEcho"] for answer in answers_of(aws)] == [True, False]
+    assert [answer["NoEcho"] for answer in aws.documents] == [True, False]
 
 
 def test_nothing_of_an_event_is_in_the_answer_to_the_next(
@@ -313,7 +290,7 @@ def test_nothing_of_an_event_is_in_the_answer_to_the_next(
     )
     lifecycle(event_of("Create", LogicalResourceId="Three"), context)
 
-    first, second, third = answers_of(aws)
+    first, second, third = aws.documents
     assert [url for url, _ in aws.answers] == [RESPONSE_URL, "https://two.example/?X=1", RESPONSE_URL]
     assert (second["Status"], second["Reason"], second["Data"]) == ("FAILED", "ValueError: oops", {})
     assert (second["LogicalResourceId"], second["PhysicalResourceId"]) == ("Two", "weather/run-1")
@@ -332,8 +309,8 @@ def test_an_event_that_cannot_be_dispatched_is_not_answered_to_the_last_one(
         context,
     )
 
-    assert [answer["LogicalResourceId"] for answer in answers_of(aws)] == ["One", "Two"]
-    assert [answer["PhysicalResourceId"] for answer in answers_of(aws)] == [
+    assert [answer["LogicalResourceId"] for answer in aws.documents] == ["One", "Two"]
+    assert [answer["PhysicalResourceId"] for answer in aws.documents] == [
         "weather/9d31",
         "weather/not-started",
     ]
