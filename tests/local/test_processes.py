@@ -17,9 +17,11 @@ from local_aws.toolchain import Toolchain
 pytestmark = pytest.mark.embedded
 
 HOLDER = """
-import sys, time
+import signal, sys, time
 from local_aws import LocalAws
 
+# a shell makes what it starts in its background deaf to Ctrl-C, this test too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with LocalAws.start(sys.argv[1]) as aws:
     print("holding", flush=True)
     time.sleep(600)
