@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import socket
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -26,6 +28,8 @@ from pipeline_reprocessing_handler.lifecycle import Lifecycle
 from pipeline_reprocessing_handler.pipelines import State, Status
 from pipeline_reprocessing_handler.reprocess import Reprocessing
 from pipeline_reprocessing_handler.request import Request
+
+sys.path.insert(0, str(Path(__file__).parent / "answering"))  # for the tests of IoT Analytics
 
 NOW = datetime(2025, 1, 31, 12, 0, tzinfo=UTC)
 LOG_GROUP = "handler-logs"
