@@ -1,10 +1,12 @@
 """AWS CDK constructs that bring a pipeline's stored data up to date in the deploy that changes the pipeline."""
 
-from pipeline_reprocessing.archive import Archive, Destination, Transform
+from pipeline_reprocessing.archive import Archive
 from pipeline_reprocessing.archive_pipeline import ArchivePipeline
+from pipeline_reprocessing.destination import Destination
 from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.pipelines import IReprocessablePipeline, PipelineBinding, ReprocessablePipeline
 from pipeline_reprocessing.reprocessing import PipelineReprocessing
+from pipeline_reprocessing.transform import Transform
 from pipeline_reprocessing.wait import Wait
 from pipeline_reprocessing_handler.rules import OnRemoval, OnRollback, OnTimeout
 

@@ -21,22 +21,18 @@ from aws_cdk.aws_stepfunctions import (
 from constructs import Construct
 
 from pipeline_reprocessing.acknowledged import EXECUTIONS, OBJECTS, acknowledge_wildcard
-from pipeline_reprocessing.archive import (
-    Archive,
-    Destination,
-    Transform,
-    check_archive_apart,
-    check_number,
-)
+from pipeline_reprocessing.archive import Archive
 from pipeline_reprocessing.archive_workflow import MAPS, Workflow, manifests
-from pipeline_reprocessing.arguments import shown
+from pipeline_reprocessing.arguments import check_number, shown
 from pipeline_reprocessing.assets import packaged
+from pipeline_reprocessing.destination import Destination, check_archive_apart
 from pipeline_reprocessing.pipelines import (
     IReprocessablePipeline,
     PipelineBinding,
     ReprocessablePipeline,
     executions_of,
 )
+from pipeline_reprocessing.transform import Transform
 from pipeline_reprocessing_handler.rules import Failure
 
 if TYPE_CHECKING:
@@ -161,7 +157,8 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
             "Source": dict(source.settings),
             "Function": dict(transform.settings),
             "Destination": dict(destination.settings),
-            "MaxConcurrency": max_concurrency,
+            "Workers": max_concurrency,
+            "CallsPerWorker": 1,
             "ToleratedFailurePercentage": tolerated_failure_percentage,
         }
 

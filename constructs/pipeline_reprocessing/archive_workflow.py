@@ -30,7 +30,7 @@ from constructs import Construct
 
 from archive_replay.settings import MANIFEST
 from pipeline_reprocessing.acknowledged import acknowledge_warning
-from pipeline_reprocessing.archive import Destination
+from pipeline_reprocessing.destination import Destination
 
 if TYPE_CHECKING:
     from aws_cdk.aws_stepfunctions_tasks import LambdaInvoke

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TypeVar
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Token
 
 from pipeline_reprocessing_handler.rules import Failure
 
@@ -50,6 +50,18 @@ def check_type(argument: str, value: object, kind: type, example: str) -> None:
         raise Failure(
             f"'{argument}' must be of type {kind.__name__}, got {shown(value)}; use one such as {example}"
         )
+
+
+def check_number(argument: str, value: float, least: float, most: float, *, whole: bool = True) -> None:
+    """Raises unless the number is within the bounds, or a token."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Failure(f"'{argument}' must be a {'whole ' if whole else ''}number, got {shown(value)}")
+    if Token.is_unresolved(value):
+        return
+    if whole and not isinstance(value, int):
+        raise Failure(f"'{argument}' must be a whole number, got {shown(value)}")
+    if not least <= value <= most:
+        raise Failure(f"'{argument}' must be {least:,} to {most:,}, got {value:,}")
 
 
 def shown(value: object) -> str:

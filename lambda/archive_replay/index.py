@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 class Context(Protocol):
     """The part of Lambda's context object that is used."""
 
+    aws_request_id: str
+
     def get_remaining_time_in_millis(self) -> int: ...
 
 
@@ -91,13 +93,13 @@ class Handler:
         return {"Run": {**event["Run"], "Plan": planned.properties()}, "ManifestKey": run.manifest_key}
 
     def _replay(self, event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
-        left = self._worker(run).replay(
+        left = self._worker(run, context).replay(
             WorkItem.parse(event["Batch"]), remaining=lambda: context.get_remaining_time_in_millis() / 1000
         )
         return left.properties()
 
-    def _give_up(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-        self._worker(run).give_up(WorkItem.parse(event["Batch"]), reason=_described(event["Error"]))
+    def _give_up(self, event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
+        self._worker(run, context).give_up(WorkItem.parse(event["Batch"]), reason=_described(event["Error"]))
         return {}
 
     def _summarise(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
@@ -135,9 +137,11 @@ class Handler:
     def _storage(self) -> Storage:
         return Storage(self._clients()[0])
 
-    def _worker(self, run: Run) -> Worker:
+    def _worker(self, run: Run, context: Context) -> Worker:
         functions = Functions(self._clients()[1], run.settings.function.arn)
-        return Worker(run, self._storage(), functions.invoke)
+        return Worker(
+            run, self._storage(), functions.invoke, now=self._clock.now, call=context.aws_request_id
+        )
 
 
 def _failure(error: str, cause: str) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> 
     result = Plan()
     objects = _counted(_selected(run.settings, selection, storage, result, now=now), result)
     with storage.upload(run.settings.destination.bucket, run.manifest_key) as manifest:
-        for item in work_items(objects, workers=run.settings.max_concurrency):
+        for item in work_items(objects, workers=run.settings.workers):
             manifest.write(json.dumps(item.properties(), ensure_ascii=False).encode() + b"\n")
             result.work_items += 1
     return result

@@ -6,12 +6,13 @@ published when the whole run has gone well. What could not be replayed goes to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from archive_replay.errors import Errors
 from archive_replay.faults import FunctionFailed, ObjectFailure, ReplayStopped, Throttled
 from archive_replay.layouts import layout_of
+from archive_replay.notes import Note
 from archive_replay.reading import JsonLines, Reader, gunzipped
 from archive_replay.settings import Contract, Run, WorkItem
 from archive_replay.storage import Storage
@@ -90,11 +91,17 @@ class Worker:
         run: The execution.
         storage: Archive and destination.
         invoke: Calls the user's function.
+        now: Tells the time.
+        call: The id of this call of the worker.
     """
 
     reader: Reader = JsonLines()
 
-    def __init__(self, run: Run, storage: Storage, invoke: Invoke) -> None:
+    def __init__(
+        self, run: Run, storage: Storage, invoke: Invoke, *, now: Callable[[], datetime], call: str
+    ) -> None:
+        self._now = now
+        self._call = call
         self._run = run
         self._storage = storage
         self._invoke = invoke
@@ -115,26 +122,27 @@ class Worker:
             ReplayStopped: Nothing can be replayed, or more has failed than is tolerated.
             Throttled: The work item should be repeated later.
         """
-        tally, done, stopped = Tally(), 0, ""
+        tallies: dict[str, Tally] = {}
+        tally, stopped = Tally(), ""
         in_time = InTime(remaining, self._invoke)
         try:
             for key in item.keys:
                 try:
-                    tally.add(self._replay(key, in_time))
+                    tallies[key] = self._replay(key, in_time)
                 except (OutOfTime, Throttled) as error:
-                    if done:
+                    if tallies:
                         break  # what is done stays done, and the next call begins with this one
                     if isinstance(error, Throttled):
                         raise
-                    tally.add(self._give_up(key, str(error)))
-                done += 1
+                    tallies[key] = self._give_up(key, str(error))
+                tally.add(tallies[key])
                 if self._verdict(tally):
                     break
         except ReplayStopped as error:
             stopped = str(error)
-            tally.add(Tally.of_failed(item.keys[done], stopped))
-        self._note(item, tally, stopped)
-        return item.after(done)
+            tallies[key] = Tally.of_failed(key, stopped)
+        self._note(item, tallies, stopped)
+        return item.without(tallies)
 
     def give_up(self, item: WorkItem, *, reason: str) -> None:
         """Counts all of a work item's objects as failed: their worker came to an end that it could not handle itself.
@@ -146,17 +154,15 @@ class Worker:
         Raises:
             ReplayStopped: More has failed than is tolerated.
         """
-        tally = Tally()
-        for key in item.keys:
-            tally.add(self._give_up(key, f"its worker failed: {reason}"))
-        self._note(item, tally, stopped="")
+        tallies = {key: self._give_up(key, f"its worker failed: {reason}") for key in item.keys}
+        self._note(item, tallies, stopped="")
 
-    def _note(self, item: WorkItem, tally: Tally, stopped: str) -> None:
-        """Writes down what happened, for the summary; under the same name when repeated, so nothing counts twice."""
-        key = f"{self._run.results_prefix}{item.number:06d}-{item.part:03d}.json"
-        self._storage.write_json(
-            self._run.settings.destination.bucket, key, {"Stopped": stopped, **vars(tally)}
-        )
+    def _note(self, item: WorkItem, tallies: Mapping[str, Tally], stopped: str) -> None:
+        note = Note(self._now().isoformat(), stopped, tallies)
+        note.write(self._storage, self._run, item, call=self._call)
+        tally = Tally()
+        for each in tallies.values():
+            tally.add(each)
         if stopped:
             raise ReplayStopped(stopped)
         if verdict := self._verdict(tally):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,6 +17,33 @@ class Layout(StrEnum):
 
     IOT_ANALYTICS = "IOT_ANALYTICS"
     FIREHOSE = "FIREHOSE"
+    OBJECTS = "OBJECTS"
+    """Any keys; an object's time is when it was last modified."""
+
+
+class Framing(StrEnum):
+    """How the objects of an archive are divided into messages. Only boundaries are looked for: nothing is parsed.
+
+    Gzip and ZIP are opened first, except for `GZIP_MEMBERS` and `OBJECT`.
+    """
+
+    JSON = "JSON"
+    """JSON values one after the other: a line each, over several lines, or without a separator."""
+    LINES = "LINES"
+    """Lines of text in any encoding that keeps CR and LF as they are in ASCII."""
+    GZIP_MEMBERS = "GZIP_MEMBERS"
+    """Gzip members one after the other, handed over unopened, as CloudWatch Logs sends them to Firehose."""
+    OBJECT = "OBJECT"
+    """The object's bytes, as they are stored, are one message."""
+
+
+class ResultFraming(StrEnum):
+    """What is put between the results of a Firehose transformation."""
+
+    LINES = "LINES"
+    """A newline after each result that is text and lacks one; binary results stay as they are."""
+    BYTES = "BYTES"
+    """Nothing: the bytes as the function returned them."""
 
 
 class Contract(StrEnum):
@@ -35,6 +62,15 @@ class Source:
     root: str
     buffer_seconds: int = 0
     """How long after the time in its key an object may still hold messages (Firehose's buffer interval)."""
+    path: str = ""
+    """What follows the root in a Firehose stream's keys, with its expressions: `!{timestamp:yyyy/MM/dd/HH/}`."""
+    time_zone: str = "UTC"
+    """Whose time a Firehose stream writes into its keys (IANA name)."""
+    suffix: str = ""
+    """What every key ends with."""
+    framing: Framing = Framing.JSON
+    replays_error_output: bool = False
+    """Whether the raw data in objects of Firehose's error output are messages; else those objects are skipped."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +80,12 @@ class Function:
     arn: str
     contract: Contract
     batch_size: int
+    """Messages in a batch, at most."""
+    max_bytes: int = 4 << 20
+    """Bytes of the messages in a batch, at most; a larger message is a batch of its own."""
+    stream_arn: str = ""
+    """The delivery stream that a Firehose transformation is told of."""
+    result_framing: ResultFraming = ResultFraming.LINES
 
 
 @dataclass(frozen=True)
@@ -63,7 +105,10 @@ class Settings:
     source: Source
     function: Function
     destination: Destination
-    max_concurrency: int
+    workers: int
+    """Work items that are replayed at the same time."""
+    calls_per_worker: int
+    """Calls of the function that each worker keeps in flight."""
     tolerated_failure_percentage: float
 
     @classmethod
@@ -75,11 +120,19 @@ class Settings:
                 bucket=source["Bucket"],
                 root=source["Root"],
                 buffer_seconds=int(source.get("BufferSeconds", 0)),
+                path=source.get("Path", ""),
+                time_zone=source.get("TimeZone", "UTC"),
+                suffix=source.get("Suffix", ""),
+                framing=Framing(source.get("Framing", Framing.JSON)),
+                replays_error_output=bool(source.get("ReplaysErrorOutput", False)),
             ),
             function=Function(
                 arn=function["Arn"],
                 contract=Contract(function["Contract"]),
                 batch_size=int(function["BatchSize"]),
+                max_bytes=int(function["MaxBytes"]),
+                stream_arn=function.get("StreamArn", ""),
+                result_framing=ResultFraming(function.get("ResultFraming", ResultFraming.LINES)),
             ),
             destination=Destination(
                 bucket=destination["Bucket"],
@@ -87,7 +140,8 @@ class Settings:
                 errors_prefix=destination["ErrorsPrefix"],
                 runs_prefix=destination["RunsPrefix"],
             ),
-            max_concurrency=int(values["MaxConcurrency"]),
+            workers=int(values["Workers"]),
+            calls_per_worker=int(values["CallsPerWorker"]),
             tolerated_failure_percentage=float(values["ToleratedFailurePercentage"]),
         )
 
@@ -139,9 +193,9 @@ class WorkItem:
     def properties(self) -> dict[str, Any]:
         return {"Number": self.number, "Keys": self.keys, "Part": self.part}
 
-    def after(self, done: int) -> WorkItem:
-        """What is left of it for the next call when so many objects are done."""
-        return WorkItem(self.number, self.keys[done:], self.part + 1)
+    def without(self, done: Collection[str]) -> WorkItem:
+        """What is left of it for the next call when these objects are done."""
+        return WorkItem(self.number, [key for key in self.keys if key not in done], self.part + 1)
 
 
 @dataclass(frozen=True)
@@ -156,6 +210,8 @@ class Run:
     work_items: int = 0
     bytes: int = 0
     skipped: int = 0
+    function_digest: str = ""
+    """What the user's function was when the run was planned: results of another one are not published with them."""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Run:
@@ -168,6 +224,7 @@ class Run:
             work_items=int(plan.get("WorkItems", 0)),
             bytes=int(plan.get("Bytes", 0)),
             skipped=int(plan.get("Skipped", 0)),
+            function_digest=plan.get("FunctionDigest", ""),
         )
 
     @property

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from archive_replay.faults import ReplayStopped
+from archive_replay.notes import summed
 from archive_replay.settings import Run
 from archive_replay.storage import CONNECTIONS, Storage
 from archive_replay.tally import Tally
@@ -35,13 +36,7 @@ def summarise(run: Run, storage: Storage, *, now: datetime, error: str = "") -> 
         The summary, and why the run has failed: an empty text when it has not.
     """
     bucket = run.settings.destination.bucket
-    keys = [item.key for item in storage.list(bucket, run.results_prefix)]
-    tally, stopped = Tally(), ""
-    with ThreadPoolExecutor(CONNECTIONS) as readers:
-        for result in readers.map(lambda key: storage.read_json(bucket, key), keys):
-            stopped = stopped or result["Stopped"]
-            del result["Stopped"]
-            tally.add(Tally(**result))
+    tally, stopped = summed(storage, run)
     missing = run.objects - tally.objects
     cause = _cause(run, tally, missing=missing, error=stopped or error)
     summary = {

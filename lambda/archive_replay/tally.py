@@ -16,6 +16,8 @@ class Tally:
 
     objects: int = 0
     failed_objects: int = 0
+    skipped_objects: int = 0
+    """Objects that hold no messages, such as Firehose's error output."""
     messages_in: int = 0
     messages_out: int = 0
     messages_dropped: int = 0

@@ -242,6 +242,7 @@ class Context:
     """Seconds left to the worker."""
 
     left: float = 900.0
+    aws_request_id: str = "00000000-0000-4000-8000-000000000001"
 
     def get_remaining_time_in_millis(self) -> int:
         return int(self.left * 1000)
@@ -426,14 +427,20 @@ def pipeline(s3: FakeS3, function: FakeLambda) -> Pipeline:
         function,
         {
             "Source": {"Layout": "IOT_ANALYTICS", "Bucket": SOURCE, "Root": "raw/channel/telemetry/"},
-            "Function": {"Arn": FUNCTION, "Contract": "LAMBDA_ACTIVITY", "BatchSize": 10},
+            "Function": {
+                "Arn": FUNCTION,
+                "Contract": "LAMBDA_ACTIVITY",
+                "BatchSize": 10,
+                "MaxBytes": 4 << 20,
+            },
             "Destination": {
                 "Bucket": DESTINATION,
                 "Prefix": "out/",
                 "ErrorsPrefix": "errors/out/",
                 "RunsPrefix": "runs/out/",
             },
-            "MaxConcurrency": 4,
+            "Workers": 4,
+            "CallsPerWorker": 1,
             "ToleratedFailurePercentage": 0,
         },
     )

@@ -235,7 +235,7 @@ def test_a_huge_selection_has_no_more_work_items_than_a_map_can_give_back() -> N
 
 
 def test_the_longest_keys_fit_the_input_of_a_worker(pipeline: Any) -> None:
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     for number in range(150):
         pipeline.put(f"raw/channel/telemetry/{number:04d}{'ü' * 490}", {"n": 1})
 

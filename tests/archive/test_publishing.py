@@ -50,7 +50,7 @@ def fail_on(value: int) -> Any:
 @pytest.fixture
 def filled(pipeline: Any) -> Any:
     """Three objects with a published result each, and a run that comes after that."""
-    pipeline.settings["MaxConcurrency"] = 3
+    pipeline.settings["Workers"] = 3
     fill(pipeline, [{"t": 1}], [{"t": 2}], [{"t": 3}])
     pipeline.replay(All=True)
     later(pipeline)
@@ -110,7 +110,7 @@ def test_publishing_twice_is_the_same_as_once(filled: Any) -> None:
 
 
 def test_publishing_goes_on_where_it_broke(filled: Any) -> None:
-    filled.settings["MaxConcurrency"] = 1
+    filled.settings["Workers"] = 1
     planned = replayed(filled)
     [item] = filled.manifest()
     filled.s3.fail("CopyObject", "SlowDown", 503, "dt=2025-01-02")
@@ -207,7 +207,7 @@ def test_errors_that_a_later_run_notes_in_the_meantime_stay(
     filled.replay(All=True)
     [stale] = filled.s3.keys(RESULT, "errors/")
     filled.name, filled.started = "run-3", "2026-02-03T00:00:00.000Z"
-    filled.settings["MaxConcurrency"] = 1
+    filled.settings["Workers"] = 1
     filled.function.code = lambda messages: messages
     planned = replayed(filled)
     remove = filled.s3.delete_objects

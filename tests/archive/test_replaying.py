@@ -276,7 +276,7 @@ def test_failures_up_to_the_tolerated_share_are_tolerated(pipeline: Any) -> None
 
 
 def test_without_tolerance_the_first_failure_ends_the_run(pipeline: Any) -> None:
-    pipeline.settings["MaxConcurrency"] = 3
+    pipeline.settings["Workers"] = 3
     keys = fill(pipeline, *[[{"t": n}] for n in range(3)])
     pipeline.function.code = lambda messages: [{"t": 10 // message["t"]} for message in messages]
 
@@ -356,7 +356,7 @@ def test_a_payload_that_lambda_refuses_is_searched_for_the_message_at_fault(pipe
 
 
 def test_what_there_is_no_time_for_is_left_to_the_next_call(pipeline: Any) -> None:
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     fill(pipeline, *[[{"o": o, "n": n} for n in range(20)] for o in range(5)])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
@@ -373,7 +373,7 @@ def test_what_there_is_no_time_for_is_left_to_the_next_call(pipeline: Any) -> No
 
 
 def test_a_call_that_may_take_too_long_is_not_begun(pipeline: Any) -> None:
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     fill(pipeline, [{"t": 1}], [{"t": 2}], [{"t": 3}])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
@@ -386,7 +386,7 @@ def test_a_call_that_may_take_too_long_is_not_begun(pipeline: Any) -> None:
 
 
 def test_what_needs_no_more_calls_is_read_to_its_end(pipeline: Any) -> None:
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     pipeline.settings["Function"]["BatchSize"] = 1
     pipeline.put(pipeline.channel_key(START), raw=b'{"t": 1}\n' + b"\n" * (2 << 20))
     pipeline.function.seconds = 500
@@ -396,7 +396,7 @@ def test_what_needs_no_more_calls_is_read_to_its_end(pipeline: Any) -> None:
 
 def test_an_object_that_takes_longer_than_a_function_may_run_costs_that_object(pipeline: Any) -> None:
     tolerating(pipeline, 60)
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     keys = fill(pipeline, [{"n": n} for n in range(200)], [{"n": 1}])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
@@ -418,7 +418,7 @@ def test_an_object_that_takes_longer_than_a_function_may_run_costs_that_object(p
 
 def test_a_function_that_times_out_again_and_again_ends_no_worker(pipeline: Any) -> None:
     tolerating(pipeline, 60)
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     keys = fill(pipeline, [{"n": n} for n in range(10)], [{"n": 1}])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
@@ -441,7 +441,7 @@ def test_a_function_that_times_out_again_and_again_ends_no_worker(pipeline: Any)
 
 def test_an_object_of_which_nothing_can_be_read_is_left_in_time_too(pipeline: Any) -> None:
     tolerating(pipeline, 60)
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     fill(pipeline, [{"n": 1}])
     pipeline.put(pipeline.channel_key(START + timedelta(days=1)), raw=b"nonsense\n" * 10)
     planned = pipeline.plan(All=True)
@@ -454,7 +454,7 @@ def test_an_object_of_which_nothing_can_be_read_is_left_in_time_too(pipeline: An
 
 
 def test_what_was_done_before_aws_asked_to_come_back_later_is_not_done_again(pipeline: Any) -> None:
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     fill(pipeline, [{"t": 1}], [{"t": 2}], [{"t": 3}])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
@@ -470,7 +470,7 @@ def test_what_was_done_before_aws_asked_to_come_back_later_is_not_done_again(pip
 
 def test_a_worker_that_came_to_an_end_costs_what_was_left_of_its_work_item(pipeline: Any) -> None:
     tolerating(pipeline, 100)
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     keys = fill(pipeline, [{"t": 1}], [{"t": 2}])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
@@ -553,7 +553,7 @@ def test_workers_without_results_fail_the_run(pipeline: Any) -> None:
 
 def test_a_function_that_fails_on_everything_is_not_searched_for_poison_in_every_batch(pipeline: Any) -> None:
     tolerating(pipeline, 50)
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     pipeline.settings["Function"]["BatchSize"] = 100
     calls = breaking(pipeline)
     fill(pipeline, [{"t": n} for n in range(10_000)], [{"t": 1}, {"t": 2}], [{"t": 1}])
@@ -570,7 +570,7 @@ def test_a_function_that_fails_on_everything_is_not_searched_for_poison_in_every
 
 def test_an_object_with_nothing_but_poison_costs_its_neighbours_nothing(pipeline: Any) -> None:
     tolerating(pipeline, 50)
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     fill(pipeline, [{"t": 0}], [{"t": n} for n in range(10)], [{"t": 0}], [{"t": n} for n in range(10)])
     pipeline.function.code = lambda messages: [{"t": 10 // message["t"]} for message in messages]
 
@@ -581,7 +581,7 @@ def test_an_object_with_nothing_but_poison_costs_its_neighbours_nothing(pipeline
 
 def test_a_function_that_recovers_is_trusted_again(pipeline: Any) -> None:
     tolerating(pipeline, 100)
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     objects = [
         [{"n": n, "bad": True} for n in range(10)],
         *[[{"n": n, "bad": n == 5} for n in range(10)]] * 2,
@@ -602,7 +602,7 @@ def test_a_function_that_recovers_is_trusted_again(pipeline: Any) -> None:
 def test_without_tolerance_a_worker_calls_until_it_knows_which_message_fails_and_no_more(
     pipeline: Any,
 ) -> None:
-    pipeline.settings["MaxConcurrency"] = 1
+    pipeline.settings["Workers"] = 1
     pipeline.settings["Function"]["BatchSize"] = 500
     keys = fill(pipeline, *[[{"t": n} for n in range(1000)]] * 10)
     calls = breaking(pipeline)
