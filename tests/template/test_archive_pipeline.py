@@ -394,7 +394,7 @@ def test_the_settings_in_the_definition_are_what_the_function_reads() -> None:
     assert (settings.function.contract, settings.function.batch_size) == ("FIREHOSE", 250)
     assert (settings.destination.bucket, settings.destination.prefix) == ("result-bucket", "out/")
     assert (settings.destination.errors_prefix, settings.destination.runs_prefix) == ("bad/", "notes/")
-    assert (settings.max_concurrency, settings.tolerated_failure_percentage) == (7, 2.5)
+    assert (settings.workers, settings.tolerated_failure_percentage) == (7, 2.5)
 
 
 def test_the_defaults_are_the_longest_buffer_and_folders_beside_the_results(
