@@ -16,6 +16,8 @@ _PASSING = {
     "RequestTimeout",
     "NoSuchUpload",  # completed before, when boto3 repeats what had no answer
 }
+_PASSING_STATUS = {408, 410, 429}
+"""Lambda answers 408 and 410 while a function's file system does not (API `Invoke`, EFS...Exception)."""
 CONFLICT = {"412", "PreconditionFailed", "ConditionalRequestConflict", "409"}
 
 
@@ -34,7 +36,7 @@ def explained(action: str) -> Iterator[None]:
 def is_passing(error: ClientError) -> bool:
     """Whether the same work may go well later."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or status == 429 or code_of(error) in _PASSING
+    return status >= 500 or status in _PASSING_STATUS or code_of(error) in _PASSING
 
 
 def code_of(error: ClientError) -> str:

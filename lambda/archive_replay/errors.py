@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
@@ -9,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 from archive_replay.faults import Superseded
 from archive_replay.storage import Storage
 from archive_replay.tally import Tally
-from archive_replay.transforms import lines_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,8 +60,11 @@ class Errors:
         """Writes down a message that failed."""
         self.tally.messages_failed += 1
         self.tally.tell(self._key, reason, number)
-        text = message.decode(errors="backslashreplace")
-        self._write({"key": self._key, "number": number, "reason": reason, "message": text})
+        try:
+            data = {"message": message.decode()}
+        except UnicodeDecodeError:
+            data = {"rawData": b64encode(message).decode()}  # as Firehose calls it in its own error output
+        self._write({"key": self._key, "number": number, "reason": reason, **data})
 
     def add_unreadable(self, number: int, text: bytes, reason: str) -> None:
         """Writes down what cannot be read as a message."""
@@ -76,4 +80,4 @@ class Errors:
             self._upload = self._storage.upload(
                 self._bucket, self._name, compress=True, started=self._started
             )
-        self._upload.write(lines_of([entry]))
+        self._upload.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")

@@ -1,15 +1,34 @@
 """What goes wrong, by how far it reaches: a payload, an object, a step that is repeated later, or the run."""
 
+MAX_REASON = 1_000
+"""Characters of a reason: a function that quotes its event in an error must not store that with every message."""
 
-class ObjectFailure(Exception):
+
+def told(text: str) -> str:
+    """The text as it can be stored anywhere: not too long, and without half a surrogate pair, which is no UTF-8."""
+    return text[:MAX_REASON].encode(errors="replace").decode()
+
+
+class Fault(Exception):
+    """Something went wrong; the text says what, also when it comes from the user's function."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(told(text))
+
+
+class ObjectFailure(Fault):
     """One object cannot be replayed; the text says why. The others can."""
+
+
+class Unreadable(ObjectFailure):
+    """The object may not be read, or is not there: S3 answers the same. It may still become allowed, as `Denied`."""
 
 
 class Superseded(ObjectFailure):
     """A run that began later has written this object's result already."""
 
 
-class ReplayStopped(Exception):
+class ReplayStopped(Fault):
     """Nothing can be replayed, or too much has failed: going on would be a waste."""
 
 
@@ -17,9 +36,9 @@ class Denied(ReplayStopped):
     """What is not allowed: it may still become so, for IAM takes a while to hear of a new policy."""
 
 
-class Throttled(Exception):
-    """AWS asks to come back later, after boto3's own retries: the state machine repeats the step with back-off."""
+class Throttled(Fault):
+    """AWS asks to come back later, after boto3's own retries."""
 
 
-class FunctionFailed(Exception):
+class FunctionFailed(Fault):
     """The user's function failed on this payload."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from archive_replay.aws_errors import code_of, described, is_passing
-from archive_replay.faults import FunctionFailed, ReplayStopped, Throttled
+from archive_replay.aws_errors import DENIED, code_of, described, is_passing
+from archive_replay.faults import Denied, FunctionFailed, ReplayStopped, Throttled
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.client import LambdaClient
@@ -21,6 +21,18 @@ _BUSY = {
     "ResourceConflictException",
     "SnapStartNotReadyException",
 }
+_DENIED = DENIED | {"KMSAccessDeniedException"}
+_MISCONFIGURED = {
+    "EC2AccessDeniedException",
+    "InvalidRuntimeException",
+    "InvalidSecurityGroupIDException",
+    "InvalidSubnetIDException",
+    "InvalidZipFileException",
+    "KMSDisabledException",
+    "KMSInvalidStateException",
+    "KMSNotFoundException",
+}
+"""Errors with status 502 that no repetition mends (API `Invoke`)."""
 _TOO_LARGE = {
     "RequestTooLargeException",
     "RequestEntityTooLargeException",
@@ -47,17 +59,22 @@ class Functions:
         Raises:
             FunctionFailed: It raised, timed out, or gave or was given too much.
             Throttled: It did not run, and may later.
+            Denied: It may not be called.
             ReplayStopped: It can never run.
         """
         try:
             response = self.client.invoke(FunctionName=self.arn, Payload=payload)
             body = response["Payload"].read()
         except ClientError as error:
-            if code_of(error) in _TOO_LARGE:
+            code = code_of(error)
+            if code in _TOO_LARGE:
                 raise FunctionFailed(described(error)) from error
-            if code_of(error) in _BUSY or is_passing(error):
-                raise Throttled(f"cannot invoke {self.arn}: {described(error)}") from error
-            raise ReplayStopped(f"cannot invoke {self.arn}: {described(error)}") from error
+            text = f"cannot invoke {self.arn}: {described(error)}"
+            if code in _DENIED:
+                raise Denied(text) from error
+            if code in _BUSY or (is_passing(error) and code not in _MISCONFIGURED):
+                raise Throttled(text) from error
+            raise ReplayStopped(text) from error
         except (BotoCoreError, OSError) as error:
             raise Throttled(f"cannot invoke {self.arn}: {described(error)}") from error
         if response.get("FunctionError"):

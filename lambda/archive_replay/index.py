@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from archive_replay.faults import Denied, ReplayStopped
+from archive_replay.faults import ReplayStopped, told
 from archive_replay.functions import Functions
-from archive_replay.planning import Plan, plan
+from archive_replay.patience import Clock, Patience, Remaining
+from archive_replay.planning import plan
 from archive_replay.publishing import publish
 from archive_replay.replaying import Worker
 from archive_replay.settings import Run, Selection, WorkItem
@@ -32,18 +32,18 @@ class Context(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
-class Clock:
-    """The time of day, and waiting."""
+@dataclass(frozen=True)
+class _Call:
+    """One call of the function."""
 
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+    id: str
+    remaining: Remaining
+    patience: Patience
 
 
-_PAUSES = (1, 2, 4, 8, 8)
-"""Seconds between tries while access is denied: most policies are known within some seconds, some within twenty."""
+_Step = Callable[[Mapping[str, Any], Run, _Call], dict[str, Any]]
+"""Takes the event, the run and the call. In a run that must end it raises `ReplayStopped`, of which the state machine
+is told under the name that stands beside the step."""
 
 
 class Handler:
@@ -57,13 +57,13 @@ class Handler:
     def __init__(self, clients: Callable[[], tuple[S3Client, LambdaClient]], clock: Clock) -> None:
         self._clients = clients
         self._clock = clock
-        self._steps: dict[str, Callable[[Mapping[str, Any], Run, Context], dict[str, Any]]] = {
-            "PLAN": self._plan,
-            "REPLAY": self._replay,
-            "GIVE_UP": self._give_up,
-            "SUMMARISE": self._summarise,
-            "PUBLISH": self._publish,
-            "CLOSE": self._close,
+        self._steps: dict[str, tuple[_Step, str]] = {
+            "PLAN": (self._plan, "SelectionFailed"),
+            "REPLAY": (self._replay, ""),
+            "GIVE_UP": (self._give_up, ""),
+            "SUMMARISE": (self._summarise, "ReplayFailed"),
+            "PUBLISH": (self._publish, ""),
+            "CLOSE": (self._close, "PublishingFailed"),
         }
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -80,67 +80,67 @@ class Handler:
             ReplayStopped: The run must end.
             Throttled: The step should be repeated later.
         """
-        return self._steps[event["Step"]](event, Run.parse(event["Run"]), context)
+        run = Run.parse(event["Run"])
+        step, failure = self._steps[event["Step"]]
 
-    def _plan(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-        now = self._clock.now()
+        def remaining() -> float:
+            return context.get_remaining_time_in_millis() / 1000
+
+        patience = Patience(self._clock, run.started, remaining)
+        call = _Call(context.aws_request_id, remaining, patience)
+        try:
+            return patience.until_allowed(lambda: step(event, run, call))
+        except ReplayStopped as stopped:
+            if not failure:
+                raise  # a child of a map fails, and with it the map
+            return _failure(failure, str(stopped))
+
+    def _plan(self, event: Mapping[str, Any], run: Run, _: _Call) -> dict[str, Any]:
         try:
             selection = Selection.parse(event["Messages"])
-            planned = self._once_allowed(lambda: plan(run, selection, self._storage(), now=now))
-        except (ValueError, ReplayStopped) as error:
-            return _failure("SelectionFailed", str(error))
+        except ValueError as error:
+            raise ReplayStopped(str(error)) from error
+        planned = plan(run, selection, self._storage(), now=self._clock.now())
         # From here on the steps are given this run: its settings stand once in the definition.
         return {"Run": {**event["Run"], "Plan": planned.properties()}, "ManifestKey": run.manifest_key}
 
-    def _replay(self, event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
-        left = self._worker(run, context).replay(
-            WorkItem.parse(event["Batch"]), remaining=lambda: context.get_remaining_time_in_millis() / 1000
-        )
-        return left.properties()
+    def _replay(self, event: Mapping[str, Any], run: Run, call: _Call) -> dict[str, Any]:
+        return self._worker(run, call).replay(WorkItem.parse(event["Batch"])).properties()
 
-    def _give_up(self, event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
-        self._worker(run, context).give_up(WorkItem.parse(event["Batch"]), reason=_described(event["Error"]))
+    def _give_up(self, event: Mapping[str, Any], run: Run, call: _Call) -> dict[str, Any]:
+        self._worker(run, call).give_up(WorkItem.parse(event["Batch"]), reason=_described(event["Error"]))
         return {}
 
-    def _summarise(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+    def _summarise(self, event: Mapping[str, Any], run: Run, _: _Call) -> dict[str, Any]:
         error = _described(event["State"].get("Error"))
-        try:
-            summary, cause = summarise(run, self._storage(), now=self._clock.now(), error=error)
-        except ReplayStopped as stopped:
-            return _failure("ReplayFailed", str(stopped))
+        summary, cause = summarise(run, self._storage(), now=self._clock.now(), error=error)
         if cause:
             return _failure("ReplayFailed", cause)
         return {"Run": event["Run"], "ManifestKey": run.manifest_key, "Summary": summary}
 
-    def _publish(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+    def _publish(self, event: Mapping[str, Any], run: Run, _: _Call) -> dict[str, Any]:
         publish(run, WorkItem.parse(event["Batch"]), self._storage())
         return {}
 
-    def _close(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
+    def _close(self, event: Mapping[str, Any], run: Run, _: _Call) -> dict[str, Any]:
         state = event["State"]
         error = _described(state.get("Error"))
-        try:
-            summary, cause = close(run, state["Summary"], self._storage(), now=self._clock.now(), error=error)
-        except ReplayStopped as stopped:
-            return _failure("PublishingFailed", str(stopped))
+        summary, cause = close(run, state["Summary"], self._storage(), now=self._clock.now(), error=error)
         return _failure("PublishingFailed", cause) if cause else {"Summary": summary}
-
-    def _once_allowed(self, action: Callable[[], Plan]) -> Plan:
-        """Waits until IAM has heard of a policy that the same deploy made, before it believes that access is denied."""
-        for pause in _PAUSES:
-            try:
-                return action()
-            except Denied:
-                self._clock.sleep(pause)
-        return action()
 
     def _storage(self) -> Storage:
         return Storage(self._clients()[0])
 
-    def _worker(self, run: Run, context: Context) -> Worker:
+    def _worker(self, run: Run, call: _Call) -> Worker:
         functions = Functions(self._clients()[1], run.settings.function.arn)
         return Worker(
-            run, self._storage(), functions.invoke, now=self._clock.now, call=context.aws_request_id
+            run,
+            self._storage(),
+            functions.invoke,
+            now=self._clock.now,
+            call=call.id,
+            remaining=call.remaining,
+            patience=call.patience,
         )
 
 
@@ -157,7 +157,7 @@ def _described(error: Mapping[str, str] | None) -> str:
     # Of an exception in a function it is JSON with a stack trace.
     with suppress(ValueError, TypeError, KeyError):
         cause = json.loads(cause)["errorMessage"]
-    return f"{error.get('Error')}: {cause}"
+    return told(f"{error.get('Error')}: {cause}")
 
 
 # The clients are made at the first call, and kept while the function is warm.

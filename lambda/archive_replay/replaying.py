@@ -1,4 +1,4 @@
-"""The second step: a work item's objects, transformed one after the other into one staged result each.
+"""The second step: a work item's objects, transformed into one staged result each.
 
 Nothing of what earlier runs have published is touched: a result is staged when it is complete or not at all, and
 published when the whole run has gone well. What could not be replayed goes to the errors prefix with the reason.
@@ -7,30 +7,38 @@ published when the whole run has gone well. What could not be replayed goes to t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 
+from archive_replay.batches import Batch, batches
+from archive_replay.calls import Calls
+from archive_replay.compression import peeked, unpacked
 from archive_replay.errors import Errors
 from archive_replay.faults import FunctionFailed, ObjectFailure, ReplayStopped, Throttled
+from archive_replay.framing import Framed, error_output, framed, is_error_output
+from archive_replay.json_values import Damaged
 from archive_replay.layouts import layout_of
 from archive_replay.notes import Note
-from archive_replay.reading import JsonLines, Reader, gunzipped
-from archive_replay.settings import Contract, Run, WorkItem
+from archive_replay.patience import MARGIN_SECONDS, Patience, Remaining
+from archive_replay.settings import Contract, Layout, Run, WorkItem
 from archive_replay.storage import Storage
 from archive_replay.tally import Tally
 from archive_replay.transforms import (
     FirehoseTransformation,
     Invoke,
     LambdaActivity,
+    Outcome,
     Search,
     Transform,
     outcomes,
 )
 
-MARGIN_SECONDS = 60.0
-"""Time kept for what boto3 repeats and for writing down what was done, before Lambda ends the function."""
-
-Remaining = Callable[[], float]
-"""Seconds until Lambda ends the function."""
+_SKIPPED = (
+    "was skipped: it is Firehose's error output, not messages; ErrorOutput.REPLAY replays the raw data in it"
+)
 
 
 class OutOfTime(Exception):
@@ -39,6 +47,10 @@ class OutOfTime(Exception):
 
 class NoResult(Exception):
     """The object's messages failed: all of them, or one where none may, and the rest cannot change that."""
+
+
+class Abandoned(Exception):
+    """The object is left as it was, for the run cannot succeed any more."""
 
 
 class InTime:
@@ -50,11 +62,13 @@ class InTime:
     Args:
         remaining: Tells the time left.
         invoke: Calls the user's function.
+        patience: Repeats what is throttled.
     """
 
-    def __init__(self, remaining: Remaining, invoke: Invoke) -> None:
+    def __init__(self, remaining: Remaining, invoke: Invoke, patience: Patience) -> None:
         self._remaining = remaining
         self._invoke = invoke
+        self._patience = patience
         self._longest = 0.0
         self._failure = ""
 
@@ -65,15 +79,21 @@ class InTime:
             yield chunk
 
     def invoke(self, payload: bytes) -> bytes:
-        """What the user's function gives for the payload."""
+        """What the user's function gives for the payload; while it is throttled, it is called again."""
+        return self._patience.until_it_runs(
+            lambda: self._patience.until_allowed(lambda: self._invoked(payload))
+        )
+
+    def _invoked(self, payload: bytes) -> bytes:
         before = self._check(MARGIN_SECONDS + self._longest)
         try:
-            return self._invoke(payload)
+            answer = self._invoke(payload)
         except FunctionFailed as error:
             self._failure = f"; your function failed last with {error}"
-            raise
-        finally:
             self._longest = max(self._longest, before - self._remaining())
+            raise
+        self._longest = max(self._longest, before - self._remaining())
+        return answer
 
     def _check(self, seconds: float) -> float:
         left = self._remaining()
@@ -82,6 +102,30 @@ class InTime:
                 f"takes longer than a function may run: it is too large, or your function too slow{self._failure}"
             )
         return left
+
+
+@dataclass
+class _Progress:
+    """How far one call has come with a work item, whose objects are replayed in several threads."""
+
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    """What happened to the objects that are finished."""
+    left: dict[str, OutOfTime | Throttled] = field(default_factory=dict)
+    """Why objects were not finished."""
+    stopped: str = ""
+    """Why the run cannot go on."""
+    is_closing: bool = False
+    """Whether no further object is begun."""
+    is_ending: bool = False
+    """Whether objects in hand are abandoned."""
+    lock: Lock = field(default_factory=Lock)
+
+    @property
+    def total(self) -> Tally:
+        total = Tally()
+        for tally in self.tallies.values():
+            total.add(tally)
+        return total
 
 
 class Worker:
@@ -93,27 +137,35 @@ class Worker:
         invoke: Calls the user's function.
         now: Tells the time.
         call: The id of this call of the worker.
+        remaining: Tells the time left to it.
+        patience: Repeats what may pass.
     """
 
-    reader: Reader = JsonLines()
-
     def __init__(
-        self, run: Run, storage: Storage, invoke: Invoke, *, now: Callable[[], datetime], call: str
+        self,
+        run: Run,
+        storage: Storage,
+        invoke: Invoke,
+        *,
+        now: Callable[[], datetime],
+        call: str,
+        remaining: Remaining,
+        patience: Patience,
     ) -> None:
-        self._now = now
-        self._call = call
         self._run = run
         self._storage = storage
-        self._invoke = invoke
+        self._now = now
+        self._call = call
+        self._patience = patience
+        self._in_time = InTime(remaining, invoke, patience)
         self._layout = layout_of(run.settings.source)
         self._search = Search()
 
-    def replay(self, item: WorkItem, *, remaining: Remaining) -> WorkItem:
-        """Replays as many of a work item's objects as there is time for.
+    def replay(self, item: WorkItem) -> WorkItem:
+        """Replays as many of a work item's objects as there is time for, several of them at the same time.
 
         Args:
             item: The objects.
-            remaining: Tells the time left.
 
         Returns:
             What is left for the next call: no keys when it is done.
@@ -122,27 +174,26 @@ class Worker:
             ReplayStopped: Nothing can be replayed, or more has failed than is tolerated.
             Throttled: The work item should be repeated later.
         """
-        tallies: dict[str, Tally] = {}
-        tally, stopped = Tally(), ""
-        in_time = InTime(remaining, self._invoke)
-        try:
-            for key in item.keys:
-                try:
-                    tallies[key] = self._replay(key, in_time)
-                except (OutOfTime, Throttled) as error:
-                    if tallies:
-                        break  # what is done stays done, and the next call begins with this one
-                    if isinstance(error, Throttled):
-                        raise
-                    tallies[key] = self._give_up(key, str(error))
-                tally.add(tallies[key])
-                if self._verdict(tally):
-                    break
-        except ReplayStopped as error:
-            stopped = str(error)
-            tallies[key] = Tally.of_failed(key, stopped)
-        self._note(item, tallies, stopped)
-        return item.without(tallies)
+        progress = _Progress()
+        at_once = self._run.settings.calls_per_worker
+        with Calls(at_once) as calls, ThreadPoolExecutor(at_once) as threads:
+            objects = [
+                threads.submit(self._attempt, key, turn, calls, progress)
+                for turn, key in enumerate(item.keys)
+            ]
+            for each in objects:
+                each.result()
+        if not progress.tallies and progress.left:
+            # Not even the first one was finished, which went before all others: another call would not do better.
+            key = min(progress.left, key=item.keys.index)
+            error = progress.left[key]
+            if isinstance(error, Throttled):
+                raise error
+            if self._patience.was_throttled:
+                raise Throttled(str(error))
+            progress.tallies[key] = self._give_up(key, str(error))
+        self._note(item, progress.tallies, progress.stopped)
+        return item.without(progress.tallies)
 
     def give_up(self, item: WorkItem, *, reason: str) -> None:
         """Counts all of a work item's objects as failed: their worker came to an end that it could not handle itself.
@@ -160,13 +211,8 @@ class Worker:
     def _note(self, item: WorkItem, tallies: Mapping[str, Tally], stopped: str) -> None:
         note = Note(self._now().isoformat(), stopped, tallies)
         note.write(self._storage, self._run, item, call=self._call)
-        tally = Tally()
-        for each in tallies.values():
-            tally.add(each)
-        if stopped:
-            raise ReplayStopped(stopped)
-        if verdict := self._verdict(tally):
-            raise ReplayStopped(verdict)
+        if reason := stopped or self._verdict(_Progress(dict(tallies)).total):
+            raise ReplayStopped(reason)
 
     def _verdict(self, tally: Tally) -> str:
         """Why the run fails, whatever the other workers do; an empty text while that is open."""
@@ -180,11 +226,37 @@ class Worker:
     def _is_strict(self) -> bool:
         return not self._run.settings.tolerated_failure_percentage
 
-    def _replay(self, key: str, in_time: InTime) -> Tally:
+    def _attempt(self, key: str, turn: int, calls: Calls, progress: _Progress) -> None:
+        """Replays one object, unless the call is closing, and records how that went."""
+        if progress.is_closing:
+            return
+        tally, stopped = None, ""
+        try:
+            # What S3 throttles, or does not allow yet, begins anew; a throttled function does not.
+            tally = self._patience.until_it_runs(
+                lambda: self._patience.until_allowed(lambda: self._replay(key, turn, calls, progress))
+            )
+        except Abandoned:
+            return
+        except ObjectFailure as error:
+            tally = self._give_up(key, str(error))
+        except (OutOfTime, Throttled) as error:
+            progress.left[key] = error
+        except ReplayStopped as error:
+            stopped = str(error)
+            tally = Tally.of_failed(key, stopped)
+        with progress.lock:
+            if tally:
+                progress.tallies[key] = tally
+            progress.stopped = progress.stopped or stopped
+            progress.is_ending |= bool(progress.stopped or self._verdict(progress.total))
+            progress.is_closing |= progress.is_ending or not tally
+
+    def _replay(self, key: str, turn: int, calls: Calls, progress: _Progress) -> Tally:
         """Replays one object: afterwards its result is staged whole and its errors are noted, or only those."""
         settings = self._run.settings
         tally = Tally(objects=1)
-        transform = self._transform(key, in_time.invoke)
+        transform = self._transform(key)
         with self._errors(key) as errors:
 
             def reject(number: int, text: bytes, reason: str) -> None:
@@ -192,6 +264,21 @@ class Worker:
                 if self._is_strict:
                     raise NoResult
 
+            def invoked(batch: Batch) -> list[Outcome]:
+                return list(outcomes(transform, batch, self._search))
+
+            chunks = self._in_time.chunks(self._storage.read(settings.source.bucket, key))
+            messages = self._messages(key, _counted(chunks, tally))
+            if messages is None:
+                self._unstage(key)
+                errors.add_object(_SKIPPED)
+                return Tally(objects=1, skipped_objects=1)
+            given = batches(
+                messages,
+                size=settings.function.batch_size,
+                max_bytes=settings.function.max_bytes,
+                reject=reject,
+            )
             try:
                 with self._storage.upload(
                     settings.destination.bucket,
@@ -200,38 +287,43 @@ class Worker:
                     started=self._run.started,
                     shared=False,
                 ) as results:
-                    chunks = _counted(self._storage.read(settings.source.bucket, key), tally)
-                    for batch in self.reader.batches(
-                        in_time.chunks(gunzipped(chunks)),
-                        size=settings.function.batch_size,
-                        reject=reject,
-                    ):
-                        for outcome in outcomes(transform, batch, self._search):
+                    for found in calls.ordered(invoked, given, turn=turn):
+                        for outcome in found:
                             results.write(outcome.data)
                             tally.messages_in += outcome.messages
                             tally.messages_out += outcome.count
                             tally.messages_dropped += outcome.dropped
                             for failure in outcome.failures:
                                 errors.add(failure.number, failure.message, failure.reason)
-                            if self._is_strict and errors.tally.messages_failed:
-                                raise NoResult
+                        if errors.tally.messages_failed and self._is_strict:
+                            raise NoResult
+                        if progress.is_ending:
+                            raise Abandoned
                     failed = errors.tally.messages_failed
-                    # An empty result would replace what an earlier run made of these messages.
-                    if failed and (self._is_strict or failed == tally.messages_in + errors.unreadable):
-                        raise NoResult  # so that nothing is staged
+                    if failed and failed == tally.messages_in + errors.unreadable:
+                        raise NoResult  # so nothing is staged
                 tally.bytes_out = results.written
             except NoResult:
                 self._unstage(key)
                 tally.failed_objects = 0 if self._is_strict else 1
-            except ObjectFailure as error:
-                self._unstage(key)
-                errors.add_object(str(error))
-                return Tally.of_failed(key, str(error), bytes_in=tally.bytes_in)
         tally.messages_in += errors.unreadable
         tally.add(errors.tally)
         return tally
 
+    def _messages(self, key: str, chunks: Iterator[bytes]) -> Iterator[Framed | Damaged] | None:
+        """The object's messages; None if it holds none, but what Firehose could not deliver."""
+        source = self._run.settings.source
+        if source.layout is Layout.FIREHOSE:
+            head, chunks = peeked(chunks, 1)
+            content = b""
+            with suppress(ObjectFailure):  # what is wrong with it is told when it is read
+                content = next(unpacked(iter([head]), key), b"")
+            if is_error_output(content):
+                return error_output(unpacked(chunks, key)) if source.replays_error_output else None
+        return framed(source.framing, chunks, key)
+
     def _give_up(self, key: str, reason: str) -> Tally:
+        """Notes that an object failed as a whole: it stages nothing, and what was published of it stays."""
         self._unstage(key)
         with self._errors(key) as errors:
             errors.add_object(reason)
@@ -256,19 +348,18 @@ class Worker:
             started=self._run.started,
         )
 
-    def _transform(self, key: str, invoke: Invoke) -> Transform:
-        function = self._run.settings.function
+    def _transform(self, key: str) -> Transform:
+        function, source = self._run.settings.function, self._run.settings.source
         if function.contract is Contract.LAMBDA_ACTIVITY:
-            return LambdaActivity(invoke)
+            return LambdaActivity(self._in_time.invoke)
         interval = self._layout.interval(key)
-        stream = self._layout.stream(key) or "archive"
-        _, partition, _, region, account, *_ = function.arn.split(":")
         return FirehoseTransformation(
-            invoke,
-            stream_arn=f"arn:{partition}:firehose:{region}:{account}:deliverystream/{stream}",
-            region=region,
+            self._in_time.invoke,
+            stream_arn=function.stream_arn,
+            region=function.arn.split(":")[3],
             arrived=interval[0] if interval else datetime.fromisoformat(self._run.started),
-            key=key,
+            source=f"s3://{source.bucket}/{key}",
+            framing=function.result_framing,
         )
 
 

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.session import Session
 
 from archive_replay.aws_errors import ABSENT, CONFLICT, DENIED, code_of, described, explained, is_passing
-from archive_replay.faults import ObjectFailure, ReplayStopped, Throttled
+from archive_replay.faults import ObjectFailure, ReplayStopped, Throttled, Unreadable
 from archive_replay.uploads import STARTED, Upload, condition_on, head
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ class Storage:
         """The object's bytes in chunks; a broken connection is taken up again where it broke.
 
         Raises:
-            ObjectFailure: It is missing, denied, or the connection broke again and again.
+            Unreadable: It is denied, or missing.
+            ObjectFailure: It cannot be read.
+            Throttled: S3 is busy, the connection broke again and again, or the object was replaced meanwhile.
         """
         offset, etag, attempts = 0, "", 0
         while True:
@@ -72,16 +74,16 @@ class Storage:
             except ClientError as error:
                 if code_of(error) == "NoSuchBucket":
                     raise ReplayStopped(f"cannot read s3://{bucket}: {described(error)}") from error
-                if is_passing(error):
+                if is_passing(error) or (offset and code_of(error) in CONFLICT):
                     raise Throttled(f"cannot read s3://{bucket}/{key}: {described(error)}") from error
                 if code_of(error) in DENIED:
                     # Without an unconditional s3:ListBucket S3 answers 403 for a missing object too.
-                    raise ObjectFailure(f"cannot be read: {described(error)} (or it is not there)") from error
+                    raise Unreadable(f"cannot be read: {described(error)} (or it is not there)") from error
                 raise ObjectFailure(f"cannot be read: {described(error)}") from error
             except (BotoCoreError, OSError) as error:
                 attempts += 1
                 if attempts == 3:
-                    raise ObjectFailure(f"cannot be read: {described(error)}") from error
+                    raise Throttled(f"cannot read s3://{bucket}/{key}: {described(error)}") from error
 
     def read_json(self, bucket: str, key: str) -> Any:
         """The object's content as JSON, of an object of the run's own."""
