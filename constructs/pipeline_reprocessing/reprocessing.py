@@ -195,6 +195,59 @@ class PipelineReprocessing(Opaque, Construct):
         return self.resource.get_att_string("EndTime")
 
     @property
+    def objects(self) -> str:
+        """The number of objects that the run selected, as a text such as `365`; may be empty.
+
+        This attribute and the seven that follow come from the output of the run's execution. An `ArchivePipeline`
+        gives all of them. Your own state machine gives those that its output has, as whole numbers from 0 at the top
+        level under `objects`, `objectsFailed`, `objectsNotReplayed`, `objectsSkipped`, `messagesIn`, `messagesOut`,
+        `messagesDropped` and `messagesFailed`.
+
+        An attribute is empty if the output has no such number, if the pipeline is one of IoT Analytics, or if `status`
+        is not `SUCCEEDED`: without a wait, after a time-out with `OnTimeout.DETACH`, and with a timeout above 55
+        minutes, for then the custom resource answers before the run ends. An update that has nothing to do, and a
+        rollback under `OnRollback.KEEP`, give the numbers of the run that the resource had before.
+
+        CloudFormation refuses to export an empty value: use a `CfnOutput` without an `export_name`.
+        """
+        return self.resource.get_att_string("Objects")
+
+    @property
+    def objects_failed(self) -> str:
+        """The number of selected objects that failed as a whole and were tolerated; may be empty, see `objects`."""
+        return self.resource.get_att_string("ObjectsFailed")
+
+    @property
+    def objects_not_replayed(self) -> str:
+        """The number of selected objects that no worker finished; may be empty, see `objects`."""
+        return self.resource.get_att_string("ObjectsNotReplayed")
+
+    @property
+    def objects_skipped(self) -> str:
+        """The number of objects that the run found but did not take for messages; may be empty, see `objects`."""
+        return self.resource.get_att_string("ObjectsSkipped")
+
+    @property
+    def messages_in(self) -> str:
+        """The number of messages that the run read; may be empty, see `objects`."""
+        return self.resource.get_att_string("MessagesIn")
+
+    @property
+    def messages_out(self) -> str:
+        """The number of messages that the run wrote; may be empty, see `objects`."""
+        return self.resource.get_att_string("MessagesOut")
+
+    @property
+    def messages_dropped(self) -> str:
+        """The number of messages that the function dropped; may be empty, see `objects`."""
+        return self.resource.get_att_string("MessagesDropped")
+
+    @property
+    def messages_failed(self) -> str:
+        """The number of messages that failed and were tolerated; may be empty, see `objects`."""
+        return self.resource.get_att_string("MessagesFailed")
+
+    @property
     def handler(self) -> Function:
         """The Lambda function that answers CloudFormation; all constructs of a stack share it."""
         return self._handler.function

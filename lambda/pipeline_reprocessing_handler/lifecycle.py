@@ -111,7 +111,7 @@ class Lifecycle(CfnResource):
             self._carried_on = isinstance(outcome, Waiting)
             if isinstance(outcome, Settled):
                 self.PhysicalResourceId = outcome.physical_id or self.PhysicalResourceId
-                self.Data = dict(outcome.data)
+                self.Reason, self.Data = outcome.reason, dict(outcome.data)
 
     def _polling_init(self, event: Mapping[str, Any]) -> None:
         # Hole 2: whoever returned `Waiting` has handed the event to the next invocation.

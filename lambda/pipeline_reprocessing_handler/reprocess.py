@@ -15,7 +15,7 @@ from . import stack
 from .aws import Aws
 from .faults import Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
 from .ledger import Ledger
-from .pipelines import END_WITHIN, Pipeline, State, end_run, open_pipeline
+from .pipelines import END_WITHIN, Pipeline, State, Status, end_run, open_pipeline
 from .request import NOT_STARTED, Request, RequestType, is_of_ours, run_of
 from .rules import Failure, OnRemoval, OnRollback, OnTimeout, format_time
 from .starting import Starting
@@ -36,6 +36,8 @@ class Settled:
 
     physical_id: str
     data: Mapping[str, str]
+    reason: str = ""
+    """A sentence for the answer: what was done, or why nothing was."""
     ends_wait: bool = False
     """Whether a WaitCondition that is new has nothing to wait for."""
 
@@ -116,7 +118,7 @@ class Reprocessing:
         run_id = self._starting.once()
         log.info("run '%s' of pipeline '%s' is going on", run_id, request.properties.target.name)
         if request.properties.wait is None:
-            return self._settled(run_id, State.RUNNING)
+            return self._settled(run_id, Status(State.RUNNING))
         now = self._clock.now()
         waiting = Waiting(
             run_id=run_id,
@@ -137,17 +139,18 @@ class Reprocessing:
 
     def _unchanged(self, why: str) -> Settled:
         request = self._request
-        log.info("nothing is reprocessed: %s", why)
+        reason = f"nothing is reprocessed: {why}"
+        log.info("%s", reason)
         run_id = run_of(request.physical_id, request.properties.target)
-        state, asked_at = State.UNKNOWN, request.requested_at
+        run, asked_at = Status(State.UNKNOWN), request.requested_at
         if run_id:
             try:
-                state = self._pipeline.status(run_id).state
+                run = self._pipeline.status(run_id)
                 asked_at = self._earlier.asked_at(run_id)
             except Fault as fault:
                 log.warning("where run '%s' stands is not known: %s", run_id, fault)
-        outcome = self._settled(run_id or NOT_STARTED, state, asked_at)
-        return replace(outcome, physical_id=request.physical_id)
+        outcome = self._settled(run_id or NOT_STARTED, run, asked_at)
+        return replace(outcome, physical_id=request.physical_id, reason=reason)
 
     def _end_earlier_runs(self, *, is_rollback: bool, keeps: bool) -> None:
         """Ends the run that the physical id names, and those of requests that CloudFormation gave up.
@@ -206,7 +209,7 @@ class Reprocessing:
                 log.warning("the status of run '%s' is not known: %s", waiting.run_id, fault)
             else:
                 if run.state is State.SUCCEEDED:
-                    return self._settled(waiting.run_id, run.state)
+                    return self._succeeded(waiting.run_id, run)
                 if run.state in (State.FAILED, State.CANCELLED):
                     raise self._failure(
                         f"the run ended {run.state}{run.cause and f': {run.cause}'}", waiting.run_id
@@ -236,14 +239,24 @@ class Reprocessing:
 
     def going_on(self, waiting: Waiting) -> Settled:
         """What to answer about a run that somebody else waits for."""
-        return self._settled(waiting.run_id, State.RUNNING)
+        return self._settled(waiting.run_id, Status(State.RUNNING))
+
+    def _succeeded(self, run_id: str, run: Status) -> Settled:
+        if nothing := run.counts.why_nothing:
+            reason = f"the run replayed nothing: {nothing} ({run.counts})"
+        else:
+            reason = f"the run has succeeded: {run.counts}".removesuffix(": ")
+        level = logging.WARNING if nothing else logging.INFO
+        log.log(level, "pipeline '%s', run '%s': %s", self._request.properties.target.name, run_id, reason)
+        return replace(self._settled(run_id, run), reason=reason)
 
     def _timed_out(self, waiting: Waiting) -> Settled:
         wait = self._request.properties.wait
         minutes = f"{(waiting.deadline - waiting.started_at) / 60:g} minutes"
         if wait and wait.on_timeout is OnTimeout.DETACH:
-            log.info("run '%s' goes on after %s; OnTimeout is DETACH", waiting.run_id, minutes)
-            return self.going_on(waiting)
+            reason = f"the run goes on after {minutes}; OnTimeout is DETACH"
+            log.info("run '%s': %s", waiting.run_id, reason)
+            return replace(self.going_on(waiting), reason=reason)
         raise self.give_up(waiting, f"not finished within {minutes}, and cancelled")
 
     def remove(self) -> Settled:
@@ -287,17 +300,18 @@ class Reprocessing:
     def _failure(self, why: str, run_id: str | None = None) -> Failure:
         return self._request.failure(why, run_id)
 
-    def _settled(self, run_id: str, state: State, asked_at: datetime | None = None) -> Settled:
+    def _settled(self, run_id: str, run: Status, asked_at: datetime | None = None) -> Settled:
         request = self._request
         messages = request.properties.messages.at(asked_at or request.requested_at)
         return Settled(
             request.id_of(run_id),
             {
                 "ReprocessingId": "" if run_id == NOT_STARTED else run_id,
-                "Status": state,
+                "Status": run.state,
                 "StartTime": format_time(messages.start) if messages.start else "",
                 "EndTime": format_time(messages.end) if messages.end else "",
                 "PipelineName": request.properties.target.name,
+                **run.counts.attributes,
             },
         )
 

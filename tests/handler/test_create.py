@@ -70,6 +70,14 @@ def test_without_a_wait_the_run_goes_on_by_itself(reprocessing: Open, pipeline: 
             "StartTime": "",
             "EndTime": "2025-01-31T00:00:00Z",
             "PipelineName": "weather",
+            "Objects": "",
+            "ObjectsFailed": "",
+            "ObjectsNotReplayed": "",
+            "ObjectsSkipped": "",
+            "MessagesIn": "",
+            "MessagesOut": "",
+            "MessagesDropped": "",
+            "MessagesFailed": "",
         },
     )
     assert pipeline.cancelled == []

@@ -80,6 +80,34 @@ def test_a_continuation_waits_and_answers(
     assert len(aws.invocations) == 1
 
 
+def test_an_answer_has_the_numbers_of_the_execution(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    output = json.dumps({"objects": 2, "messagesIn": 7, "errors": "s3://results/errors/"})
+    aws.scripts["describe_execution"] = [{"status": "SUCCEEDED", "output": output}]
+
+    handler(event_of("Create", machine), context)
+    handler(handed_over(aws), context)
+
+    (answer,) = aws.documents
+    assert answer["Reason"] == "the run has succeeded: 2 objects, 7 messages in"
+    assert answer["Data"] == {
+        "PipelineName": "Replay-1",
+        "ReprocessingId": handed_over(aws)["CrHelperData"]["run_id"],
+        "Status": "SUCCEEDED",
+        "StartTime": "2025-01-01T00:00:00Z",
+        "EndTime": "2025-01-31T00:00:00Z",
+        "Objects": "2",
+        "ObjectsFailed": "",
+        "ObjectsNotReplayed": "",
+        "ObjectsSkipped": "",
+        "MessagesIn": "7",
+        "MessagesOut": "",
+        "MessagesDropped": "",
+        "MessagesFailed": "",
+    }
+
+
 @pytest.mark.parametrize(("remaining", "waits"), [(900_000, 870), (60_000, 45), (100_000, 75)])
 def test_a_continuation_hands_over_before_its_time_is_up(
     handler: Handler,
@@ -151,16 +179,19 @@ def test_a_long_wait_is_answered_at_once_and_signalled_at_its_end(
     handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
 ) -> None:
     machine["Wait"] = {"TimeoutSeconds": "36000", "SignalUrl": SIGNAL_URL}
+    output = '{"objects": 0, "objectsSkipped": 0}'
+    aws.scripts["describe_execution"] = [{"status": "SUCCEEDED", "output": output}]
 
     handler(event_of("Create", machine), context)
     handler(handed_over(aws), context)
 
     first, second = aws.documents
     assert (first["Status"], first["Data"]["Status"]) == ("SUCCESS", "RUNNING")
+    assert (first["Data"]["Objects"], first["Data"]["MessagesIn"]) == ("", "")
     assert aws.answers[1][0] == SIGNAL_URL
     assert second == {
         "Status": "SUCCESS",
-        "Reason": "the run has succeeded",
+        "Reason": "the run replayed nothing: the selection matched no object (0 objects, 0 objects skipped)",
         "UniqueId": "request-1",
         "Data": first["PhysicalResourceId"],
     }

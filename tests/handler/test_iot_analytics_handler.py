@@ -61,6 +61,14 @@ def test_a_run_that_is_not_waited_for_is_answered_at_once(
         "StartTime": "2025-01-01T00:00:00Z",
         "EndTime": "2025-01-31T00:00:00Z",
         "PipelineName": "weather",
+        "Objects": "",
+        "ObjectsFailed": "",
+        "ObjectsNotReplayed": "",
+        "ObjectsSkipped": "",
+        "MessagesIn": "",
+        "MessagesOut": "",
+        "MessagesDropped": "",
+        "MessagesFailed": "",
     }
 
 

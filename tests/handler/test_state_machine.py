@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline_reprocessing_handler.faults import Denied, Fault, Throttled, Unclear
-from pipeline_reprocessing_handler.pipelines import State, Status, open_pipeline
+from pipeline_reprocessing_handler.pipelines import Counts, State, Status, open_pipeline
 from pipeline_reprocessing_handler.pipelines.state_machine import (
     MAX_INPUT,
     StateMachinePipeline,
@@ -54,7 +54,7 @@ def replay(real_aws: Aws, states: Stubber) -> StateMachinePipeline:
     return StateMachinePipeline(TARGET, real_aws)
 
 
-def execution(status: str, **fields: str) -> dict[str, Any]:
+def execution(status: str, **fields: object) -> dict[str, Any]:
     return {
         **STARTED,
         "stateMachineArn": MACHINE,
@@ -276,6 +276,13 @@ def test_an_input_is_measured_to_the_byte(
         (execution("RUNNING"), Status(State.RUNNING)),
         (execution("PENDING_REDRIVE"), Status(State.RUNNING)),
         (execution("SUCCEEDED", output="{}"), Status(State.SUCCEEDED)),
+        (execution("SUCCEEDED", outputDetails={"included": False}), Status(State.SUCCEEDED)),
+        (
+            execution(
+                "SUCCEEDED", output='{"objects": 2, "messagesIn": 7}', outputDetails={"included": True}
+            ),
+            Status(State.SUCCEEDED, counts=Counts(objects=2, messages_in=7)),
+        ),
         (
             execution("FAILED", error="States.TaskFailed", cause="no such table"),
             Status(State.FAILED, "States.TaskFailed: no such table"),

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline_reprocessing_handler.faults import Denied
 from pipeline_reprocessing_handler.ledger import Ledger
-from pipeline_reprocessing_handler.pipelines import State, Status
+from pipeline_reprocessing_handler.pipelines import Counts, State, Status
 from pipeline_reprocessing_handler.properties import Target
 from pipeline_reprocessing_handler.reprocess import Reprocessing, Settled, Waiting
 from pipeline_reprocessing_handler.request import Request
@@ -37,6 +37,40 @@ def test_an_update_that_changes_no_data_keeps_everything(
     assert outcome.physical_id == "weather/run-1"
     assert (outcome.data["ReprocessingId"], outcome.data["Status"]) == ("run-1", state)
     assert (len(pipeline.states), pipeline.cancelled) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("stack_status", "changes", "reason"),
+    [
+        (
+            "UPDATE_IN_PROGRESS",
+            {"OnRemoval": "LEAVE"},
+            "nothing is reprocessed: nothing that decides the data has changed",
+        ),
+        (
+            "UPDATE_ROLLBACK_IN_PROGRESS",
+            {"Trigger": "b" * 64},
+            "nothing is reprocessed: the stack is rolling back and OnRollback is KEEP",
+        ),
+    ],
+)
+def test_an_update_that_starts_nothing_says_so_and_tells_of_the_last_run(
+    reprocessing: Open,
+    pipeline: FakePipeline,
+    aws: FakeAws,
+    stack_status: str,
+    changes: dict[str, str],
+    reason: str,
+) -> None:
+    counts = Counts(objects=2, messages_in=7)
+    pipeline.states = {"run-1": Status(State.SUCCEEDED, counts=counts)}
+    aws.stack_status = stack_status
+
+    outcome = reprocessing("Update", **changes).begin()
+
+    assert isinstance(outcome, Settled)
+    assert outcome.reason == reason
+    assert outcome.data.items() >= counts.attributes.items()
 
 
 def test_an_update_that_changes_no_data_tells_what_the_run_has_read(

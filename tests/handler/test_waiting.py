@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline_reprocessing_handler.faults import Denied, Fault, Refused, Throttled, Unclear
-from pipeline_reprocessing_handler.pipelines import State, Status
+from pipeline_reprocessing_handler.pipelines import Counts, State, Status
 from pipeline_reprocessing_handler.reprocess import FORGOTTEN_AFTER, Reprocessing, Settled, Waiting
 from pipeline_reprocessing_handler.rules import Failure
 
@@ -45,6 +47,38 @@ def test_a_run_that_succeeds_settles_the_request(
     assert outcome.physical_id == "weather/run-1"
     assert outcome.data["Status"] == "SUCCEEDED"
     assert clock.slept == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "level", "reason"),
+    [
+        (Counts(), "INFO", "the run has succeeded"),
+        (Counts(objects=2, messages_in=7), "INFO", "the run has succeeded: 2 objects, 7 messages in"),
+        (
+            Counts(objects=0, objects_skipped=3),
+            "WARNING",
+            "the run replayed nothing: the selection matched no object (0 objects, 3 objects skipped)",
+        ),
+        (
+            Counts(objects=2, messages_in=0),
+            "WARNING",
+            "the run replayed nothing: no message was read (2 objects, 0 messages in)",
+        ),
+    ],
+)
+def test_a_run_that_succeeds_tells_what_it_has_replayed(
+    reprocessing: Open, pipeline: FakePipeline, logged: io.StringIO, counts: Counts, level: str, reason: str
+) -> None:
+    pipeline.states = {"run-1": Status(State.SUCCEEDED, counts=counts)}
+    patient = reprocessing()
+    logging.root.setLevel("INFO")
+
+    outcome = patient.proceed(waiting_for(), until=LATER)
+
+    assert isinstance(outcome, Settled)
+    assert outcome.reason == reason
+    assert outcome.data.items() >= counts.attributes.items()
+    assert logged.getvalue() == f"[{level}] pipeline 'weather', run 'run-1': {reason}\n"
 
 
 @pytest.mark.parametrize(
@@ -136,6 +170,7 @@ def test_a_run_may_go_on_after_the_wait(reprocessing: Open, pipeline: FakePipeli
 
     assert isinstance(outcome, Settled)
     assert outcome.data["Status"] == "RUNNING"
+    assert outcome.reason == "the run goes on after 1 minutes; OnTimeout is DETACH"
     assert pipeline.cancelled == []
 
 

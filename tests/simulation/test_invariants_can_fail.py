@@ -16,6 +16,7 @@ from simulated_aws.broken_handlers import (
     a_rollback_is_not_recognised,
     a_timed_out_run_is_watched_for_ten_minutes_more,
     an_answer_has_any_length,
+    an_update_that_does_nothing_has_no_numbers,
     answers_are_sent_without_the_ledger,
     everybody_is_first_in_the_ledger,
     no_answer_is_sent,
@@ -26,6 +27,7 @@ from simulated_aws.broken_handlers import (
     the_deadline_is_ignored,
     the_end_of_a_rollback_is_another_rollback,
     the_log_is_not_redacted,
+    unknown_numbers_are_left_out,
     what_nobody_waits_for_runs_on,
     whatever_runs_is_cancelled,
 )
@@ -44,6 +46,7 @@ from simulated_aws.invariants import (
     a_restored_run_is_left_alone,
     a_rollback_under_keep_starts_nothing,
     answers_are_valid,
+    attributes_are_those_of_the_run,
     check,
     every_request_is_answered,
     ids_follow_the_rules,
@@ -62,6 +65,7 @@ from simulated_aws.world import World
 Story = Callable[[], World]
 
 DEPLOY = Scenario()
+EXECUTED_AND_KEPT = Scenario(kind="STATE_MACHINE", steps=(Deploy("t1"), Deploy("t2", later_fails=True)))
 SIGNALLED = Scenario(signal=True)
 NOT_WAITED_FOR = Scenario(timeout=None, runs=(RunPlan(takes=600.0),))
 TIMED_OUT = Scenario(timeout=30, runs=(RunPlan(takes=300.0),))
@@ -89,6 +93,13 @@ def unreadable() -> World:
 
 CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
     (answers_are_valid, an_answer_has_any_length, unreadable, "bytes"),
+    (attributes_are_those_of_the_run, unknown_numbers_are_left_out, DEPLOY.play, "the attributes"),
+    (
+        attributes_are_those_of_the_run,
+        an_update_that_does_nothing_has_no_numbers,
+        EXECUTED_AND_KEPT.play,
+        " objects",
+    ),
     (ids_follow_the_rules, a_delete_renames, DEPLOY.play, "the id became 'removed'"),
     (
         a_request_starts_one_run_at_most,

@@ -185,6 +185,14 @@ def test_the_attributes_come_from_the_custom_resource(
         "Status": construct.status,
         "StartTime": construct.start_time,
         "EndTime": construct.end_time,
+        "Objects": construct.objects,
+        "ObjectsFailed": construct.objects_failed,
+        "ObjectsNotReplayed": construct.objects_not_replayed,
+        "ObjectsSkipped": construct.objects_skipped,
+        "MessagesIn": construct.messages_in,
+        "MessagesOut": construct.messages_out,
+        "MessagesDropped": construct.messages_dropped,
+        "MessagesFailed": construct.messages_failed,
     }
 
     assert {key: stack.resolve(value) for key, value in attributes.items()} == {

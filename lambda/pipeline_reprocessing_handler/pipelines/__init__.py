@@ -6,11 +6,12 @@ from datetime import timedelta
 from pipeline_reprocessing_handler.aws import Aws, Clock
 from pipeline_reprocessing_handler.properties import Kind, Target
 
+from .counts import Counts
 from .iot_analytics import IotAnalyticsPipeline
 from .protocol import Pipeline, State, Status
 from .state_machine import StateMachinePipeline
 
-__all__ = ["END_WITHIN", "Pipeline", "State", "Status", "end_run", "open_pipeline"]
+__all__ = ["END_WITHIN", "Counts", "Pipeline", "State", "Status", "end_run", "open_pipeline"]
 
 log = logging.getLogger(__name__)
 

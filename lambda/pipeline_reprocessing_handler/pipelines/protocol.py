@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from pipeline_reprocessing_handler.request import Request
+
+from .counts import Counts
 
 
 class State(StrEnum):
@@ -24,10 +26,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """A run's state and, where the service tells, why."""
+    """A run's state and, where the service tells, why, and what the run has processed."""
 
     state: State
     cause: str = ""
+    counts: Counts = field(default_factory=Counts)
 
 
 class Pipeline(Protocol):

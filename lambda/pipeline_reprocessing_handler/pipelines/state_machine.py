@@ -14,6 +14,7 @@ from pipeline_reprocessing_handler.properties import Target
 from pipeline_reprocessing_handler.request import Request
 from pipeline_reprocessing_handler.rules import Failure
 
+from .counts import Counts
 from .protocol import State, Status
 
 MAX_INPUT = 262_144
@@ -82,7 +83,8 @@ class StateMachinePipeline:
         said = [str(execution[key]) for key in ("error", "cause") if execution.get(key)]
         if execution["status"] == "TIMED_OUT":
             said.insert(0, "TIMED_OUT")
-        return Status(_STATES.get(execution["status"], State.UNKNOWN), ": ".join(said))
+        state = _STATES.get(execution["status"], State.UNKNOWN)
+        return Status(state, ": ".join(said), Counts.parse(execution.get("output")))
 
     def cancel(self, run_id: str, cause: str) -> bool:
         try:

@@ -12,6 +12,7 @@ from pipeline_reprocessing_handler import answer, lifecycle, stack
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.ledger import Ledger
+from pipeline_reprocessing_handler.pipelines import Counts
 from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
 from pipeline_reprocessing_handler.reprocess import Reprocessing, Settled
 
@@ -20,6 +21,21 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 def an_answer_has_any_length(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(answer, "MAX_ANSWER", 1_000_000)
+
+
+def unknown_numbers_are_left_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Counts, "attributes", {})
+
+
+def an_update_that_does_nothing_has_no_numbers(patch: pytest.MonkeyPatch) -> None:
+    settled = Reprocessing._settled
+    patch.setattr(
+        Reprocessing,
+        "_settled",
+        lambda self, run_id, run, *asked_at: settled(
+            self, run_id, replace(run, counts=Counts()) if asked_at else run, *asked_at
+        ),
+    )
 
 
 def a_delete_renames(patch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,11 @@ from .world import World
 
 Invariant = Callable[[World], None]
 LOOKS = ("describe_pipeline", "describe_execution")
+ATTRIBUTES = {
+    *("ReprocessingId", "PipelineName", "Status", "StartTime", "EndTime"),
+    *("Objects", "ObjectsFailed", "ObjectsNotReplayed", "ObjectsSkipped"),
+    *("MessagesIn", "MessagesOut", "MessagesDropped", "MessagesFailed"),
+}
 LONGEST_CALL = 70.0
 """Seconds that a call may take that hangs and is repeated four times."""
 ENDS_WITHIN = ANSWER_ALLOWANCE.total_seconds() + LONGEST_CALL
@@ -59,6 +64,24 @@ def answers_are_valid(world: World) -> None:
                 all(document.get(key) for key in ("Reason", "UniqueId", "Data")), "the signal is not whole"
             )
             _require(len(signal.body) <= LONGEST_ANSWER, f"{len(signal.body)} bytes")
+
+
+def attributes_are_those_of_the_run(world: World) -> None:
+    """A success has every attribute, as Fn::GetAtt needs it, and the numbers of the run that it names and no other."""
+    for request in world.requests:
+        for answer in request.answers:
+            if request.type == "Delete" or answer.document["Status"] == "FAILED":
+                continue
+            data = answer.document["Data"]
+            _require(data.keys() == ATTRIBUTES, f"the attributes {sorted(data)}", request)
+            _require(
+                all(isinstance(value, str) for value in data.values()), "an attribute is no text", request
+            )
+            has_numbers = data["Status"] == "SUCCEEDED" and world.kind == "STATE_MACHINE"
+            known = [str(number) for number, run in enumerate(world.runs) if run.id == data["ReprocessingId"]]
+            _require(
+                [data["Objects"]] == (known if has_numbers else [""]), f"{data['Objects']} objects", request
+            )
 
 
 def ids_follow_the_rules(world: World) -> None:
@@ -252,6 +275,7 @@ def a_restored_run_is_left_alone(world: World) -> None:
 
 ALWAYS: tuple[Invariant, ...] = (
     answers_are_valid,
+    attributes_are_those_of_the_run,
     ids_follow_the_rules,
     a_request_starts_one_run_at_most,
     a_delete_starts_nothing,
