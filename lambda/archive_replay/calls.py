@@ -65,6 +65,7 @@ class _Waiting(Generic[_Result]):
 
     def make_room(self) -> Iterator[_Result]:
         """Takes room for one call. Results of its own make some, so that no object waits for itself."""
+        self._room.want(self._turn)
         while not self._room.take(self._turn, wait=not self._calls):
             yield self._next()
 
@@ -78,6 +79,7 @@ class _Waiting(Generic[_Result]):
 
     def give_up(self) -> None:
         """Waits for the calls in flight and forgets what they give."""
+        self._room.forget(self._turn)
         while self._calls:
             call = self._calls.popleft()
             if not call.cancel():
@@ -100,18 +102,27 @@ class _Room:
         self._turns: list[int] = []
         self._changed = Condition()
 
-    def take(self, turn: int, *, wait: bool) -> bool:
-        """Takes room for one call; False if there is none and the caller does not wait."""
+    def want(self, turn: int) -> None:
+        """Gets in line, before those with a higher turn."""
         with self._changed:
             insort(self._turns, turn)
-            try:
-                while not self._free or self._turns[0] != turn:
-                    if not wait:
-                        return False
-                    self._changed.wait()
-                self._free -= 1
-                return True
-            finally:
+
+    def take(self, turn: int, *, wait: bool) -> bool:
+        """Takes room for one call and leaves the line; False if there is none and the caller does not wait."""
+        with self._changed:
+            while not self._free or self._turns[0] != turn:
+                if not wait:
+                    return False
+                self._changed.wait()
+            self._free -= 1
+            self._turns.remove(turn)
+            self._changed.notify_all()
+            return True
+
+    def forget(self, turn: int) -> None:
+        """Leaves the line, if it is in there."""
+        with self._changed:
+            if turn in self._turns:
                 self._turns.remove(turn)
                 self._changed.notify_all()
 

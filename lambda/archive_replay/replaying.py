@@ -265,7 +265,12 @@ class Worker:
                     raise NoResult
 
             def invoked(batch: Batch) -> list[Outcome]:
-                return list(outcomes(transform, batch, self._search))
+                found: list[Outcome] = []
+                for outcome in outcomes(transform, batch, self._search):
+                    found.append(outcome)
+                    if outcome.failures and self._is_strict:
+                        break
+                return found
 
             chunks = self._in_time.chunks(self._storage.read(settings.source.bucket, key))
             messages = self._messages(key, _counted(chunks, tally))

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from archive_replay.reading import MAX_MESSAGE, Batch, JsonLines, gunzipped, parse
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archive_replay.faults import ObjectFailure
-from archive_replay.reading import MAX_MESSAGE, Batch, JsonLines, gunzipped, parse
 
 ZIPPED = gzip.compress(b"abc" * 9, mtime=0)
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from archive_replay.reading import Batch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archive_replay.faults import FunctionFailed
-from archive_replay.reading import Batch
 from archive_replay.transforms import (
     MAX_SEARCH,
     FirehoseTransformation,
