@@ -763,3 +763,110 @@ def test_a_failing_object_leaves_no_upload_behind(pipeline: Any, monkeypatch: py
     assert "AbortMultipartUpload" in [call for call, _ in pipeline.s3.calls]
     assert pipeline.s3.uploads == {}
     assert pipeline.s3.keys(RESULT, "out/") == []
+
+
+def echoed(event: Any) -> Any:
+    return {"records": [{**each, "result": "Ok"} for each in event["records"]]}
+
+
+def entry(data: str, arrived: int = 1_764_000_000_000) -> dict[str, Any]:
+    """What Firehose writes of a record that it could not deliver."""
+    return {
+        "attemptsMade": 4,
+        "arrivalTimestamp": arrived,
+        "errorCode": "Lambda.FunctionError",
+        "errorMessage": "x",
+        "attemptEndingTimestamp": arrived + 1000,
+        "rawData": data,
+        "lambdaArn": "arn",
+    }
+
+
+@pytest.mark.parametrize("framing", ["JSON", "LINES", "GZIP_MEMBERS"])
+def test_error_output_of_firehose_is_skipped_counted_and_noted(firehose: Any, framing: str) -> None:
+    firehose.settings["Source"]["Framing"] = framing
+    body = gzip.compress(b'{"t": 1}') if framing == "GZIP_MEMBERS" else b'{"t": 1}'
+    messages = firehose.put(firehose.firehose_key(START), raw=body)
+    errors = firehose.put(firehose.firehose_key(START, 1), entry("eyJhIjoxfQ=="))
+    firehose.function.code = echoed
+
+    summary = firehose.replay(S3Paths=[messages, errors])
+
+    counted = ("status", "objects", "objectsSkipped", "objectsFailed", "messagesIn", "messagesFailed")
+    assert [summary[name] for name in counted] == ["SUCCEEDED", 2, 1, 0, 1, 0]
+    [note] = firehose.s3.lines("errors/out/")
+    assert note["key"] == errors
+    assert note["reason"].startswith("was skipped: it is Firehose's error output")
+    assert len(firehose.s3.keys(RESULT, "out/")) == 1
+
+
+def test_raw_data_of_error_output_is_replayed_with_the_time_at_which_it_arrived(firehose: Any) -> None:
+    firehose.settings["Source"]["ReplaysErrorOutput"] = True
+    key = firehose.put(
+        firehose.firehose_key(START), entry("eyJhIjoxfQ=="), entry("eyJhIjoyfQ==", 1_764_000_060_000)
+    )
+    firehose.function.code = echoed
+
+    summary = firehose.replay(S3Paths=[key])
+
+    assert firehose.s3.lines("out/") == [{"a": 1}, {"a": 2}]
+    [event] = firehose.function.events
+    assert [each["approximateArrivalTimestamp"] for each in event["records"]] == [
+        1_764_000_000_000,
+        1_764_000_060_000,
+    ]
+    assert (summary["objectsSkipped"], summary["messagesOut"]) == (0, 2)
+
+
+def test_a_broken_entry_of_error_output_fails_alone(firehose: Any) -> None:
+    tolerating(firehose, 60)
+    firehose.settings["Source"]["ReplaysErrorOutput"] = True
+    key = firehose.put(firehose.firehose_key(START), entry("eyJhIjoxfQ=="), entry("not base64"))
+    firehose.function.code = echoed
+
+    summary = firehose.replay(S3Paths=[key])
+
+    assert (summary["messagesOut"], summary["messagesFailed"]) == (1, 1)
+
+
+def test_messages_that_quote_error_output_are_messages(firehose: Any) -> None:
+    message = {"t": 1, "quoted": json.dumps(entry("eyJhIjoxfQ=="))}
+    key = firehose.put(firehose.firehose_key(START), message)
+    firehose.function.code = echoed
+
+    assert firehose.replay(S3Paths=[key])["messagesOut"] == 1
+    assert firehose.s3.lines("out/") == [message]
+
+
+def test_a_function_that_quotes_its_event_in_an_error_does_not_fill_the_errors_with_it(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    fill(pipeline, [{"t": "x" * 5000}, {"t": 2}])
+
+    def code(messages: Any) -> Any:
+        if len(messages) == 1 and messages[0]["t"] == 2:
+            return messages
+        raise ValueError(f"cannot do {messages}")
+
+    pipeline.function.code = code
+
+    pipeline.replay(All=True)
+
+    [error] = pipeline.s3.lines("errors/")
+    assert len(error["reason"]) == 1000
+    assert error["message"] == json.dumps({"t": "x" * 5000})
+
+
+def test_half_a_surrogate_pair_in_an_error_of_the_function_can_be_told(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    fill(pipeline, [{"t": 1}], [{"t": 2}])
+
+    def code(messages: Any) -> Any:
+        if messages[0]["t"] == 1:
+            raise ValueError("half \ud83d of it")
+        return messages
+
+    pipeline.function.code = code
+
+    summary = pipeline.replay(All=True)
+
+    assert summary["failures"][0]["Reason"] == "ValueError: half ? of it"
