@@ -71,6 +71,8 @@ class TemperaturesStack(Stack):
         CfnOutput(self, "StateMachineArn", value=pipeline.state_machine.state_machine_arn)
         CfnOutput(self, "ReprocessingId", value=backfill.reprocessing_id)
         CfnOutput(self, "ReprocessingStatus", value=backfill.status)
+        CfnOutput(self, "MessagesIn", value=backfill.messages_in)
+        CfnOutput(self, "MessagesOut", value=backfill.messages_out)
 
 
 def main() -> None:
