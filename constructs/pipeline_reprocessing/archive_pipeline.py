@@ -216,7 +216,7 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
             # anyway; where no deploy waited for it, `version` does.
             fingerprint={
                 "Source": self._settings["Source"],
-                "Function": self._settings["Function"],
+                "Function": dict(self._transform.fingerprint),
                 "Destination": {name: destination[name] for name in ("Bucket", "Prefix")},
             },
             watched=[self._transform.function],
