@@ -30,6 +30,7 @@ from constructs import Construct
 
 from archive_replay.settings import MANIFEST
 from pipeline_reprocessing.acknowledged import acknowledge_warning
+from pipeline_reprocessing.concurrency import Concurrency
 from pipeline_reprocessing.destination import Destination
 
 if TYPE_CHECKING:
@@ -58,14 +59,14 @@ class Workflow:
         function: What does each step.
         destination: Where the manifest is.
         settings: What the function is told of the pipeline.
-        max_concurrency: Workers at the same time.
+        concurrency: Workers at the same time.
     """
 
     scope: Construct
     function: Function
     destination: Destination
     settings: Mapping[str, Any]
-    max_concurrency: int
+    concurrency: Concurrency
 
     def definition(self) -> IChainable:
         """The first step, and through it all others."""
@@ -107,7 +108,7 @@ class Workflow:
         )
         return plan
 
-    def _map(self, label: str) -> DistributedMap:
+    def _map(self, label: str, max_concurrency: int) -> DistributedMap:
         """A Distributed Map: a child execution for each line of the manifest."""
         distributed = DistributedMap(
             self.scope,
@@ -119,7 +120,7 @@ class Workflow:
                 "Run": JsonPath.object_at("$.Run"),
                 "Batch": JsonPath.object_at("$$.Map.Item.Value"),
             },
-            max_concurrency=self.max_concurrency,
+            max_concurrency=max_concurrency,
             # Workers count their failures themselves, by objects and messages: a child fails to end the run.
             tolerated_failure_percentage=0,
             result_path=JsonPath.DISCARD,
@@ -133,7 +134,7 @@ class Workflow:
 
     def _publish(self) -> DistributedMap:
         """Copies what is staged to its place."""
-        publish = self._map("Publish")
+        publish = self._map("Publish", self.concurrency.publishers)
         given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
         worker = self._step("Publish batch", given, step="PUBLISH")
         publish.item_processor(worker, mode=ProcessorMode.DISTRIBUTED, execution_type=ProcessorType.STANDARD)
@@ -141,7 +142,7 @@ class Workflow:
 
     def _replay(self) -> DistributedMap:
         """Transforms the objects, and stages their results."""
-        replay = self._map("Replay")
+        replay = self._map("Replay", self.concurrency.workers)
         given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
         # Children's outputs add up to the map's, which has a limit: they are as small as can be.
         replayed = Pass(self.scope, "Batch done", result=Result.from_object({}))

@@ -307,7 +307,6 @@ def test_the_maps_read_the_manifest_and_give_almost_nothing_back(
 ) -> None:
     replay = definition["States"][label]
 
-    assert replay["MaxConcurrency"] == 40
     assert replay["Label"] == label
     assert replay["ResultPath"] is None
     assert replay["ItemReader"] == {
@@ -412,7 +411,8 @@ def test_the_settings_in_the_definition_are_what_the_function_reads() -> None:
     )
     assert (settings.destination.bucket, settings.destination.prefix) == ("result-bucket", "out/")
     assert (settings.destination.errors_prefix, settings.destination.runs_prefix) == ("bad/", "notes/")
-    assert (settings.workers, settings.tolerated_failure_percentage) == (7, 2.5)
+    assert (settings.workers, settings.calls_per_worker) == (2, 3)
+    assert settings.tolerated_failure_percentage == 2.5
 
 
 def test_the_defaults_are_the_longest_buffer_and_folders_beside_the_results(
