@@ -101,10 +101,14 @@ def definition(template: Template) -> dict[str, Any]:
     return definition_of(template)
 
 
-def definition_of(template: Template) -> dict[str, Any]:
+def definition_of(template: Template, **parameters: str) -> dict[str, Any]:
     [machine] = template.find_resources("AWS::StepFunctions::StateMachine").values()
     parts = machine["Properties"]["DefinitionString"]["Fn::Join"][1]
-    text = "".join(part if isinstance(part, str) else f"<{'.'.join(_name(part))}>" for part in parts)
+    names = [part if isinstance(part, str) else ".".join(_name(part)) for part in parts]
+    text = "".join(
+        name if isinstance(part, str) else parameters.get(name, f"<{name}>")
+        for name, part in zip(names, parts, strict=True)
+    )
     definition: dict[str, Any] = json.loads(text)
     return definition
 
@@ -352,28 +356,100 @@ def test_a_worker_is_called_until_its_batch_is_done_and_given_up_when_it_cannot_
     assert child["States"]["Give up"]["Next"] == "Batch done"
 
 
-def test_steps_are_repeated_with_back_off_while_aws_asks_to_come_back_later(
-    definition: Mapping[str, Any],
+@pytest.mark.parametrize(
+    ("calls", "workers", "calls_per_worker", "publishers"),
+    [(1, 1, 1, 1), (10, 3, 3, 3), (40, 10, 4, 10), (10_000, 2_500, 4, 40)],
+)
+def test_workers_follow_from_the_calls_at_once(
+    calls: int, workers: int, calls_per_worker: int, publishers: int
 ) -> None:
+    states = definition_of(Fixture(max_concurrency=calls).template)["States"]
+
+    settings = states["Plan"]["Parameters"]["Run"]["Settings"]
+    assert (settings["Workers"], settings["CallsPerWorker"]) == (workers, calls_per_worker)
+    assert states["Replay"]["MaxConcurrency"] == workers
+    assert states["Publish"]["MaxConcurrency"] == publishers
+
+
+def test_a_token_of_calls_is_a_worker_for_each() -> None:
+    fixture = Fixture(max_concurrency=lambda it: number(it, "N"))
+
+    states = definition_of(fixture.template, N="7")["States"]
+
+    settings = states["Plan"]["Parameters"]["Run"]["Settings"]
+    assert (settings["Workers"], settings["CallsPerWorker"]) == (7, 1)
+    assert states["Replay"]["MaxConcurrency"] == 7
+    assert states["Publish"]["MaxConcurrency"] == 10
+
+
+def tasks_of(definition: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     states = dict(definition["States"])
     for label in ("Replay", "Publish"):
         states |= definition["States"][label]["ItemProcessor"]["States"]
-    tasks = [state for state in states.values() if state["Type"] == "Task"]
+    return [state for state in states.values() if state["Type"] == "Task"]
 
-    assert len(tasks) == 6
-    for task in tasks:
-        [retry] = task["Retry"]
-        assert {"Throttled", "Lambda.TooManyRequestsException", "Lambda.ServiceException"} <= set(
-            retry["ErrorEquals"]
-        )
-        assert "States.ALL" not in retry["ErrorEquals"]
-        assert {key: value for key, value in retry.items() if key != "ErrorEquals"} == {
-            "IntervalSeconds": 2,
-            "BackoffRate": 2,
+
+def test_every_step_is_repeated_for_hours_or_for_a_minute_by_what_went_wrong(
+    definition: Mapping[str, Any],
+) -> None:
+    doubling = {"IntervalSeconds": 2, "BackoffRate": 2}
+    expected = [
+        {
+            "ErrorEquals": ["Throttled"],
+            **doubling,
+            "MaxAttempts": 48,
+            "MaxDelaySeconds": 300,
+            "JitterStrategy": "FULL",
+        },
+        {
+            "ErrorEquals": ["Lambda.TooManyRequestsException"],
+            **doubling,
+            "MaxAttempts": 720,
+            "MaxDelaySeconds": 120,
+            "JitterStrategy": "FULL",
+        },
+        {
+            "ErrorEquals": [
+                "Lambda.ServiceException",
+                "Lambda.SdkClientException",
+                "Lambda.ClientExecutionTimeoutException",
+            ],
+            **doubling,
             "MaxAttempts": 30,
             "MaxDelaySeconds": 120,
             "JitterStrategy": "FULL",
+        },
+        {"ErrorEquals": ["Lambda.AWSLambdaException", "States.Permissions"], **doubling, "MaxAttempts": 5},
+    ]
+
+    tasks = tasks_of(definition)
+
+    assert [task["Retry"] for task in tasks] == [expected] * 6
+
+
+@pytest.mark.parametrize("label", ["Replay", "Publish"])
+def test_a_map_is_repeated_only_while_it_may_not_begin(definition: Mapping[str, Any], label: str) -> None:
+    """Any other error comes from children, which a repeated map would run again."""
+    assert definition["States"][label]["Retry"] == [
+        {
+            "ErrorEquals": ["States.ItemReaderFailed", "States.Permissions"],
+            "IntervalSeconds": 2,
+            "BackoffRate": 2,
+            "MaxAttempts": 5,
         }
+    ]
+
+
+def test_retries_are_within_the_bounds_of_step_functions(definition: Mapping[str, Any]) -> None:
+    """Source: Step Functions' developer guide, "Handling errors", "Retry field examples"."""
+    states = [*tasks_of(definition), *(definition["States"][label] for label in ("Replay", "Publish"))]
+
+    for retry in (retry for state in states for retry in state["Retry"]):
+        assert 0 < retry["IntervalSeconds"] <= 99_999_999
+        assert 0 < retry["MaxAttempts"] <= 99_999_999
+        assert retry["IntervalSeconds"] < retry.get("MaxDelaySeconds", 300) < 31_622_400
+        # Three events for an attempt, of the 25,000 that an execution may have.
+        assert 3 * retry["MaxAttempts"] < 25_000 / 4
 
 
 def test_the_settings_in_the_definition_are_what_the_function_reads() -> None:
