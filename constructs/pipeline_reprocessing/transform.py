@@ -90,8 +90,8 @@ class Transform:
         A function whose answer would exceed Lambda's 6 MB often puts the rest back into the stream that the event
         names in `deliveryStreamArn`, as AWS's own processor of CloudWatch Logs does. In a replay those records would
         arrive in the live stream, and be missing here without an error. So by default the event names a stream that
-        does not exist (`pipeline-reprocessing-no-such-stream`): such a put fails, and with it the batch. A smaller
-        `buffer_size` keeps answers below the limit.
+        does not exist (`pipeline-reprocessing-no-such-stream`): such a put fails. If the function then fails too, the
+        worker halves the batch, so that the answers fit; a smaller `buffer_size` avoids that.
 
         The pipeline does not support dynamic partitioning: when the function returns `metadata.partitionKeys`, the
         run refuses the result.
