@@ -1,5 +1,6 @@
 """AWS CDK constructs that bring a pipeline's stored data up to date in the deploy that changes the pipeline."""
 
+from archive_replay.settings import ResultFraming
 from pipeline_reprocessing.archive import Archive
 from pipeline_reprocessing.archive_pipeline import ArchivePipeline
 from pipeline_reprocessing.destination import Destination
@@ -22,6 +23,7 @@ __all__ = [
     "PipelineBinding",
     "PipelineReprocessing",
     "ReprocessablePipeline",
+    "ResultFraming",
     "Transform",
     "Wait",
 ]

@@ -25,6 +25,7 @@ from pipeline_reprocessing.archive import Archive
 from pipeline_reprocessing.archive_workflow import MAPS, Workflow, manifests
 from pipeline_reprocessing.arguments import check_number, shown
 from pipeline_reprocessing.assets import packaged
+from pipeline_reprocessing.concurrency import MAX_CONCURRENCY, Concurrency, ReservationCheck
 from pipeline_reprocessing.destination import Destination, check_archive_apart
 from pipeline_reprocessing.pipelines import (
     IReprocessablePipeline,
@@ -37,9 +38,6 @@ from pipeline_reprocessing_handler.rules import Failure
 
 if TYPE_CHECKING:
     from aws_cdk.aws_cloudwatch import Metric
-
-MAX_CONCURRENCY = 10_000
-"""Child executions that a Distributed Map runs at the same time (Step Functions' quota)."""
 
 
 @jsii.implements(IGrantable)
@@ -68,8 +66,11 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
         source: The archive.
         transform: The function, and what it takes and gives.
         destination: Where results, errors and summaries go.
-        max_concurrency: Workers at the same time, 1 to 10,000. Each calls the function for one batch of messages at a
-            time: so many calls of the function run at once. Default: 40.
+        max_concurrency: Calls of the function at once, 1 to 10,000. There are never more, and up to two fewer where
+            the number does not divide: a worker keeps three or four calls in flight. Workers are Lambda executions
+            too: 40 calls and their 10 workers take 50 of the account's concurrent executions (1,000 by default). Synth
+            warns when the function's reserved concurrency is smaller. A token is the number of workers, each with one
+            call in flight. Default: 40.
         tolerated_failure_percentage: Share of the objects, and of the messages, that may fail before the run fails,
             0 to 100; an object fails also when all of its messages do. What fails is written to the errors prefix in
             any case. Default: 0, the first failure ends the run.
@@ -153,12 +154,13 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
         self._source = source
         self._transform = transform
         self._destination = destination
+        concurrency = Concurrency.of(max_concurrency)
         self._settings = {
             "Source": dict(source.settings),
             "Function": dict(transform.settings),
             "Destination": dict(destination.settings),
-            "Workers": max_concurrency,
-            "CallsPerWorker": 1,
+            "Workers": concurrency.workers,
+            "CallsPerWorker": concurrency.calls_per_worker,
             "ToleratedFailurePercentage": tolerated_failure_percentage,
         }
 
@@ -183,7 +185,7 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
             role=self.role,
         )
         self.policy = self._permissions()
-        workflow = Workflow(self, self.function, destination, self._settings, max_concurrency)
+        workflow = Workflow(self, self.function, destination, self._settings, concurrency)
         self.state_machine_log_group = self._logs("StateMachineLogs")
         self.state_machine = StateMachine(
             self,
@@ -199,6 +201,7 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
         if destination.bucket.encryption_key:
             destination.bucket.encryption_key.grant_decrypt(self.state_machine)  # it reads the manifest
         self._acknowledge_what_cdk_allows()
+        self.node.add_validation(ReservationCheck(self, transform.function, max_concurrency))
 
     def bind(self, scope: Construct) -> PipelineBinding:
         """What `PipelineReprocessing` has to know of this pipeline.
@@ -216,7 +219,7 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
             # anyway; where no deploy waited for it, `version` does.
             fingerprint={
                 "Source": self._settings["Source"],
-                "Function": self._settings["Function"],
+                "Function": dict(self._transform.fingerprint),
                 "Destination": {name: destination[name] for name in ("Bucket", "Prefix")},
             },
             watched=[self._transform.function],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,13 @@ from aws_cdk.aws_stepfunctions import (
     S3JsonLItemReader,
     StateMachineType,
     TaskInput,
+    TaskStateBase,
 )
 from constructs import Construct
 
 from archive_replay.settings import MANIFEST
 from pipeline_reprocessing.acknowledged import acknowledge_warning
+from pipeline_reprocessing.concurrency import Concurrency
 from pipeline_reprocessing.destination import Destination
 
 if TYPE_CHECKING:
@@ -38,15 +40,50 @@ if TYPE_CHECKING:
 MAPS = ("Replay", "Publish")
 """The maps' labels: a part of their executions' ARNs."""
 
-_PASSING = [
-    "Throttled",
-    "Lambda.TooManyRequestsException",
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.ClientExecutionTimeoutException",
-]
-"""Errors after which a step is repeated: it has not run, or AWS asked to come back later."""
+
+@dataclass(frozen=True)
+class Retry:
+    """How often a state is repeated after these errors. Steps may be repeated: a repeated step replaces its results."""
+
+    errors: Sequence[str]
+    max_attempts: int
+    max_delay: Duration | None = None
+    jitter: JitterType | None = None
+
+    def add_to(self, state: TaskStateBase | DistributedMap) -> None:
+        """Delays begin at 2 seconds and double."""
+        state.add_retry(
+            errors=list(self.errors),
+            interval=Duration.seconds(2),
+            backoff_rate=2,
+            max_attempts=self.max_attempts,
+            max_delay=self.max_delay,
+            jitter_strategy=self.jitter,
+        )
+
+
+STEP_RETRIES = (
+    # A worker waits for some 13 minutes itself before it raises this, so 48 attempts take about 12 hours. Steps that
+    # meet a busy S3 raise it at once and are repeated for almost 2 hours.
+    Retry(["Throttled"], 48, Duration.minutes(5), JitterType.FULL),
+    # The worker did not start. Full jitter makes the mean delay half as long: 720 minutes.
+    Retry(["Lambda.TooManyRequestsException"], 720, Duration.minutes(2), JitterType.FULL),
+    # Lambda had a fault: about 25 minutes.
+    Retry(
+        ["Lambda.ServiceException", "Lambda.SdkClientException", "Lambda.ClientExecutionTimeoutException"],
+        30,
+        Duration.minutes(2),
+        JitterType.FULL,
+    ),
+    # The state machine's role may not call the function, at least not yet: IAM takes seconds to apply a new policy.
+    # Step Functions has no name of its own for this; 62 seconds, since it may also be for good.
+    Retry(["Lambda.AWSLambdaException", "States.Permissions"], 5),
+)
+MAP_RETRIES = (
+    # The same for reading the manifest and for starting children. No child has started then: all other errors of a
+    # map come from its children, which must not run twice.
+    Retry(["States.ItemReaderFailed", "States.Permissions"], 5),
+)
 
 
 @dataclass(frozen=True)
@@ -58,14 +95,14 @@ class Workflow:
         function: What does each step.
         destination: Where the manifest is.
         settings: What the function is told of the pipeline.
-        max_concurrency: Workers at the same time.
+        concurrency: Workers at the same time.
     """
 
     scope: Construct
     function: Function
     destination: Destination
     settings: Mapping[str, Any]
-    max_concurrency: int
+    concurrency: Concurrency
 
     def definition(self) -> IChainable:
         """The first step, and through it all others."""
@@ -107,7 +144,7 @@ class Workflow:
         )
         return plan
 
-    def _map(self, label: str) -> DistributedMap:
+    def _map(self, label: str, max_concurrency: int) -> DistributedMap:
         """A Distributed Map: a child execution for each line of the manifest."""
         distributed = DistributedMap(
             self.scope,
@@ -119,7 +156,7 @@ class Workflow:
                 "Run": JsonPath.object_at("$.Run"),
                 "Batch": JsonPath.object_at("$$.Map.Item.Value"),
             },
-            max_concurrency=self.max_concurrency,
+            max_concurrency=max_concurrency,
             # Workers count their failures themselves, by objects and messages: a child fails to end the run.
             tolerated_failure_percentage=0,
             result_path=JsonPath.DISCARD,
@@ -129,11 +166,13 @@ class Workflow:
             "@aws-cdk/aws-stepfunctions:propertyIgnored",
             "CDK warns that it ignores the processor's execution type, and does not let it be left out.",
         )
+        for retry in MAP_RETRIES:
+            retry.add_to(distributed)
         return distributed
 
     def _publish(self) -> DistributedMap:
         """Copies what is staged to its place."""
-        publish = self._map("Publish")
+        publish = self._map("Publish", self.concurrency.publishers)
         given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
         worker = self._step("Publish batch", given, step="PUBLISH")
         publish.item_processor(worker, mode=ProcessorMode.DISTRIBUTED, execution_type=ProcessorType.STANDARD)
@@ -141,7 +180,7 @@ class Workflow:
 
     def _replay(self) -> DistributedMap:
         """Transforms the objects, and stages their results."""
-        replay = self._map("Replay")
+        replay = self._map("Replay", self.concurrency.workers)
         given = {"Run": JsonPath.object_at("$.Run"), "Batch": JsonPath.object_at("$.Batch")}
         # Children's outputs add up to the map's, which has a limit: they are as small as can be.
         replayed = Pass(self.scope, "Batch done", result=Result.from_object({}))
@@ -179,15 +218,8 @@ class Workflow:
             result_path=result_path,
             retry_on_service_exceptions=False,
         )
-        task.add_retry(
-            errors=_PASSING,
-            interval=Duration.seconds(2),
-            backoff_rate=2,
-            # About half an hour in all: more workers than Lambda lets run together wait for each other.
-            max_attempts=30,
-            max_delay=Duration.minutes(2),
-            jitter_strategy=JitterType.FULL,
-        )
+        for retry in STEP_RETRIES:
+            retry.add_to(task)
         return task
 
 

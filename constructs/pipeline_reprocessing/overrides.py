@@ -35,17 +35,22 @@ class Rendered:
 
     def overrides(self, resource: CfnResource) -> dict[str, Any]:
         """The properties that an escape hatch set, as the template shows them; what it deleted is None."""
-        stack = resource.stack
-        resources = self._of(stack).get("Resources", {})
-        rendered = resources.get(stack.resolve(resource.logical_id), {}).get("Properties", {})
+        rendered = self.properties(resource)
         # Protected members, as jsii spells them.
-        shown = resource._render_properties(stack.resolve(resource._cfn_properties))
+        shown = resource._render_properties(resource.stack.resolve(resource._cfn_properties))
         plain = _without_empty(shown) or {}
         return {
             key: rendered.get(key)
             for key in sorted(rendered.keys() | plain.keys())
             if _without_empty(rendered.get(key)) != plain.get(key)
         }
+
+    def properties(self, resource: CfnResource) -> Mapping[str, Any]:
+        """The resource's properties in the template, escape hatches included."""
+        stack = resource.stack
+        rendered = self._of(stack).get("Resources", {}).get(stack.resolve(resource.logical_id), {})
+        properties: Mapping[str, Any] = rendered.get("Properties", {})
+        return properties
 
     def _of(self, stack: Stack) -> Mapping[str, Any]:
         path = stack.node.path

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, CfnParameter, Duration, Stack, Validations
+from aws_cdk import App, CfnParameter, Duration, Environment, Size, Stack, Validations
 from aws_cdk.assertions import Match, Template
 from aws_cdk.aws_iam import Role, ServicePrincipal
+from aws_cdk.aws_kinesisfirehose import DeliveryStream, S3Bucket
 from aws_cdk.aws_kms import Key
 from aws_cdk.aws_lambda import Code, Function, Runtime
 from aws_cdk.aws_s3 import Bucket, BucketEncryption, IBucket
@@ -30,6 +31,7 @@ from pipeline_reprocessing import (
     Destination,
     MessageSelection,
     PipelineReprocessing,
+    ResultFraming,
     Transform,
 )
 
@@ -40,10 +42,16 @@ class Fixture:
     """A stack with buckets, a transforming function and an archive pipeline; any argument may be another one."""
 
     def __init__(
-        self, *, outdir: str | None = None, code: str = CODE, stack: str = "Telemetry", **arguments: Any
+        self,
+        *,
+        outdir: str | None = None,
+        code: str = CODE,
+        stack: str = "Telemetry",
+        env: Environment | None = None,
+        **arguments: Any,
     ) -> None:
         self.app = App(outdir=outdir)
-        self.stack = Stack(self.app, stack)
+        self.stack = Stack(self.app, stack, env=env)
         self.raw: IBucket = Bucket.from_bucket_name(self.stack, "Raw", "raw-bucket")
         self.results: IBucket = Bucket.from_bucket_name(self.stack, "Results", "result-bucket")
         self.function = Function(
@@ -93,10 +101,14 @@ def definition(template: Template) -> dict[str, Any]:
     return definition_of(template)
 
 
-def definition_of(template: Template) -> dict[str, Any]:
+def definition_of(template: Template, **parameters: str) -> dict[str, Any]:
     [machine] = template.find_resources("AWS::StepFunctions::StateMachine").values()
     parts = machine["Properties"]["DefinitionString"]["Fn::Join"][1]
-    text = "".join(part if isinstance(part, str) else f"<{'.'.join(_name(part))}>" for part in parts)
+    names = [part if isinstance(part, str) else ".".join(_name(part)) for part in parts]
+    text = "".join(
+        name if isinstance(part, str) else parameters.get(name, f"<{name}>")
+        for name, part in zip(names, parts, strict=True)
+    )
     definition: dict[str, Any] = json.loads(text)
     return definition
 
@@ -299,7 +311,6 @@ def test_the_maps_read_the_manifest_and_give_almost_nothing_back(
 ) -> None:
     replay = definition["States"][label]
 
-    assert replay["MaxConcurrency"] == 40
     assert replay["Label"] == label
     assert replay["ResultPath"] is None
     assert replay["ItemReader"] == {
@@ -345,34 +356,112 @@ def test_a_worker_is_called_until_its_batch_is_done_and_given_up_when_it_cannot_
     assert child["States"]["Give up"]["Next"] == "Batch done"
 
 
-def test_steps_are_repeated_with_back_off_while_aws_asks_to_come_back_later(
-    definition: Mapping[str, Any],
+@pytest.mark.parametrize(
+    ("calls", "workers", "calls_per_worker", "publishers"),
+    [(1, 1, 1, 1), (10, 3, 3, 3), (40, 10, 4, 10), (10_000, 2_500, 4, 40)],
+)
+def test_workers_follow_from_the_calls_at_once(
+    calls: int, workers: int, calls_per_worker: int, publishers: int
 ) -> None:
+    states = definition_of(Fixture(max_concurrency=calls).template)["States"]
+
+    settings = states["Plan"]["Parameters"]["Run"]["Settings"]
+    assert (settings["Workers"], settings["CallsPerWorker"]) == (workers, calls_per_worker)
+    assert states["Replay"]["MaxConcurrency"] == workers
+    assert states["Publish"]["MaxConcurrency"] == publishers
+
+
+def test_a_token_of_calls_is_a_worker_for_each() -> None:
+    fixture = Fixture(max_concurrency=lambda it: number(it, "N"))
+
+    states = definition_of(fixture.template, N="7")["States"]
+
+    settings = states["Plan"]["Parameters"]["Run"]["Settings"]
+    assert (settings["Workers"], settings["CallsPerWorker"]) == (7, 1)
+    assert states["Replay"]["MaxConcurrency"] == 7
+    assert states["Publish"]["MaxConcurrency"] == 10
+
+
+def tasks_of(definition: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     states = dict(definition["States"])
     for label in ("Replay", "Publish"):
         states |= definition["States"][label]["ItemProcessor"]["States"]
-    tasks = [state for state in states.values() if state["Type"] == "Task"]
+    return [state for state in states.values() if state["Type"] == "Task"]
 
-    assert len(tasks) == 6
-    for task in tasks:
-        [retry] = task["Retry"]
-        assert {"Throttled", "Lambda.TooManyRequestsException", "Lambda.ServiceException"} <= set(
-            retry["ErrorEquals"]
-        )
-        assert "States.ALL" not in retry["ErrorEquals"]
-        assert {key: value for key, value in retry.items() if key != "ErrorEquals"} == {
-            "IntervalSeconds": 2,
-            "BackoffRate": 2,
+
+def test_every_step_is_repeated_for_hours_or_for_a_minute_by_what_went_wrong(
+    definition: Mapping[str, Any],
+) -> None:
+    doubling = {"IntervalSeconds": 2, "BackoffRate": 2}
+    expected = [
+        {
+            "ErrorEquals": ["Throttled"],
+            **doubling,
+            "MaxAttempts": 48,
+            "MaxDelaySeconds": 300,
+            "JitterStrategy": "FULL",
+        },
+        {
+            "ErrorEquals": ["Lambda.TooManyRequestsException"],
+            **doubling,
+            "MaxAttempts": 720,
+            "MaxDelaySeconds": 120,
+            "JitterStrategy": "FULL",
+        },
+        {
+            "ErrorEquals": [
+                "Lambda.ServiceException",
+                "Lambda.SdkClientException",
+                "Lambda.ClientExecutionTimeoutException",
+            ],
+            **doubling,
             "MaxAttempts": 30,
             "MaxDelaySeconds": 120,
             "JitterStrategy": "FULL",
+        },
+        {"ErrorEquals": ["Lambda.AWSLambdaException", "States.Permissions"], **doubling, "MaxAttempts": 5},
+    ]
+
+    tasks = tasks_of(definition)
+
+    assert [task["Retry"] for task in tasks] == [expected] * 6
+
+
+@pytest.mark.parametrize("label", ["Replay", "Publish"])
+def test_a_map_is_repeated_only_while_it_may_not_begin(definition: Mapping[str, Any], label: str) -> None:
+    """Any other error comes from children, which a repeated map would run again."""
+    assert definition["States"][label]["Retry"] == [
+        {
+            "ErrorEquals": ["States.ItemReaderFailed", "States.Permissions"],
+            "IntervalSeconds": 2,
+            "BackoffRate": 2,
+            "MaxAttempts": 5,
         }
+    ]
+
+
+def test_retries_are_within_the_bounds_of_step_functions(definition: Mapping[str, Any]) -> None:
+    """Source: Step Functions' developer guide, "Handling errors", "Retry field examples"."""
+    states = [*tasks_of(definition), *(definition["States"][label] for label in ("Replay", "Publish"))]
+
+    for retry in (retry for state in states for retry in state["Retry"]):
+        assert 0 < retry["IntervalSeconds"] <= 99_999_999
+        assert 0 < retry["MaxAttempts"] <= 99_999_999
+        assert retry["IntervalSeconds"] < retry.get("MaxDelaySeconds", 300) < 31_622_400
+        # Three events for an attempt, of the 25,000 that an execution may have.
+        assert 3 * retry["MaxAttempts"] < 25_000 / 4
 
 
 def test_the_settings_in_the_definition_are_what_the_function_reads() -> None:
     fixture = Fixture(
         source=lambda it: Archive.firehose(it.raw, prefix="raw/", buffer_interval=Duration.minutes(5)),
-        transform=lambda it: Transform.firehose(it.function, batch_size=250),
+        transform=lambda it: Transform.firehose(
+            it.function,
+            batch_size=250,
+            buffer_size=Size.mebibytes(3),
+            delivery_stream=DeliveryStream.from_delivery_stream_name(it.stack, "Live", "live"),
+            result_framing=ResultFraming.BYTES,
+        ),
         destination=lambda it: Destination(
             it.results, prefix="out/", errors_prefix="bad/", runs_prefix="notes/"
         ),
@@ -392,9 +481,14 @@ def test_the_settings_in_the_definition_are_what_the_function_reads() -> None:
     assert settings.source.buffer_seconds == 300
     assert settings.function.arn.startswith("<Enrich")
     assert (settings.function.contract, settings.function.batch_size) == ("FIREHOSE", 250)
+    assert (settings.function.max_bytes, settings.function.result_framing) == (3 << 20, "BYTES")
+    assert settings.function.stream_arn == (
+        "arn:<AWS::Partition>:firehose:<AWS::Region>:<AWS::AccountId>:deliverystream/live"
+    )
     assert (settings.destination.bucket, settings.destination.prefix) == ("result-bucket", "out/")
     assert (settings.destination.errors_prefix, settings.destination.runs_prefix) == ("bad/", "notes/")
-    assert (settings.workers, settings.tolerated_failure_percentage) == (7, 2.5)
+    assert (settings.workers, settings.calls_per_worker) == (2, 3)
+    assert settings.tolerated_failure_percentage == 2.5
 
 
 def test_the_defaults_are_the_longest_buffer_and_folders_beside_the_results(
@@ -412,6 +506,26 @@ def test_the_defaults_are_the_longest_buffer_and_folders_beside_the_results(
         "errors/telemetry/",
         "runs/telemetry/",
     )
+
+
+def test_an_activity_has_batches_of_4_mib_and_knows_no_stream(definition: Mapping[str, Any]) -> None:
+    function = definition["States"]["Plan"]["Parameters"]["Run"]["Settings"]["Function"]
+
+    assert function["MaxBytes"] == 4 << 20
+    assert function.keys() == {"Arn", "Contract", "BatchSize", "MaxBytes"}
+
+
+def test_a_firehose_function_is_told_of_a_stream_that_does_not_exist() -> None:
+    """So that it fails where it puts what exceeds 6 MB back into the stream, which would be the live one."""
+    fixture = Fixture(transform=lambda it: Transform.firehose(it.function))
+
+    function = definition_of(fixture.template)["States"]["Plan"]["Parameters"]["Run"]["Settings"]["Function"]
+
+    place, _, name = function["StreamArn"].rpartition("/")
+    assert place == "arn:<AWS::Partition>:firehose:<AWS::Region>:<AWS::AccountId>:deliverystream"
+    assert name == "pipeline-reprocessing-no-such-stream"
+    assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", name)  # a valid name: the function must fail on nothing else
+    assert (function["MaxBytes"], function["ResultFraming"]) == (1 << 20, "LINES")
 
 
 def test_the_pipeline_reprocesses_through_its_state_machine_once_all_of_it_is_there() -> None:
@@ -490,6 +604,46 @@ def test_the_buffer_interval_is_part_of_the_trigger() -> None:
     long = Fixture(source=lambda it: Archive.firehose(it.raw, buffer_interval=Duration.minutes(10)))
 
     assert short.trigger != long.trigger
+
+
+FIREHOSE_CHANGES: dict[str, Any] = {
+    "buffer": lambda it: Transform.firehose(it.function, buffer_size=Size.mebibytes(2)),
+    "stream": lambda it: Transform.firehose(
+        it.function, delivery_stream=DeliveryStream.from_delivery_stream_name(it.stack, "Live", "live")
+    ),
+    "framing": lambda it: Transform.firehose(it.function, result_framing=ResultFraming.BYTES),
+}
+
+
+@pytest.mark.parametrize("change", FIREHOSE_CHANGES)
+def test_what_decides_a_firehose_function_s_results_is_part_of_the_trigger(change: str) -> None:
+    plain = Fixture(transform=lambda it: Transform.firehose(it.function))
+
+    assert Fixture(transform=FIREHOSE_CHANGES[change]).trigger != plain.trigger
+
+
+def test_the_defaults_of_a_firehose_function_are_the_same_when_written_out() -> None:
+    plain = Fixture(transform=lambda it: Transform.firehose(it.function))
+
+    written = Fixture(
+        transform=lambda it: Transform.firehose(
+            it.function, batch_size=500, buffer_size=Size.mebibytes(1), result_framing=ResultFraming.LINES
+        )
+    )
+
+    assert written.trigger == plain.trigger
+
+
+def test_an_explicit_region_of_the_stack_is_not_part_of_the_trigger() -> None:
+    """The ARN of the stream that does not exist has the region in it."""
+    plain = Fixture(transform=lambda it: Transform.firehose(it.function))
+    placed = Fixture(
+        transform=lambda it: Transform.firehose(it.function),
+        env=Environment(account="111122223333", region="eu-west-1"),
+    )
+
+    assert placed.trigger == plain.trigger
+    assert ":firehose:eu-west-1:111122223333:" in str(placed.template.to_json())
 
 
 @pytest.mark.parametrize("change", KEEPS)
@@ -753,6 +907,34 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"transform": lambda it: Transform.firehose(it.function, batch_size=0)},
         "'batch_size' must be 1 to 10,000, got 0",
     ),
+    "small buffer": (
+        {"transform": lambda it: Transform.firehose(it.function, buffer_size=Size.bytes(199_999))},
+        "'buffer_size' must be 200,000 to 3,145,728 bytes as in Firehose, got 199,999 bytes",
+    ),
+    "large buffer": (
+        {"transform": lambda it: Transform.firehose(it.function, buffer_size=Size.bytes(3_145_729))},
+        "'buffer_size' must be 200,000 to 3,145,728 bytes as in Firehose, got 3,145,729 bytes",
+    ),
+    "buffer that is no size": (
+        {"transform": lambda it: Transform.firehose(it.function, buffer_size=wrong(1))},
+        "'buffer_size' must be a Size, got int 1; write Size.mebibytes(...)",
+    ),
+    "buffer in a unit of a token": (
+        {
+            "transform": lambda it: Transform.firehose(
+                it.function, buffer_size=Size.mebibytes(number(it, "N"))
+            )
+        },
+        "'buffer_size' must be in bytes if it is a token; write Size.bytes(...)",
+    ),
+    "stream by name": (
+        {"transform": lambda it: Transform.firehose(it.function, delivery_stream=wrong("live"))},
+        "'delivery_stream' must be a delivery stream, got 'live'; use DeliveryStream.from_delivery_stream_arn()",
+    ),
+    "unknown framing": (
+        {"transform": lambda it: Transform.firehose(it.function, result_framing=wrong("CSV"))},
+        "'result_framing' must be one of LINES, BYTES, got 'CSV'",
+    ),
     "destination prefix without slash": (
         {"destination": lambda it: Destination(it.results, prefix="out")},
         "'prefix' must end with '/', got 'out'; use 'out/'",
@@ -826,6 +1008,24 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "memory_size": 512,
         "transform": lambda it: Transform.firehose(it.function, batch_size=1),
         "source": lambda it: Archive.firehose(it.raw, buffer_interval=Duration.seconds(0)),
+    },
+    "the smallest buffer": {
+        "transform": lambda it: Transform.firehose(it.function, buffer_size=Size.mebibytes(0.2))
+    },
+    "the largest buffer": {
+        "transform": lambda it: Transform.firehose(it.function, buffer_size=Size.mebibytes(3))
+    },
+    "transformation buffer that is a token": {
+        "transform": lambda it: Transform.firehose(it.function, buffer_size=Size.bytes(number(it, "N")))
+    },
+    "stream of this app": {
+        "transform": lambda it: Transform.firehose(
+            it.function,
+            delivery_stream=DeliveryStream(it.stack, "Live", destination=S3Bucket(it.results)),
+        )
+    },
+    "framing by its value": {
+        "transform": lambda it: Transform.firehose(it.function, result_framing=wrong("BYTES"))
     },
     "channel name that is a token": {
         "source": lambda it: Archive.iot_analytics_channel(

@@ -1,0 +1,99 @@
+"""Calls of the user's function at once: how many workers make them, and how many the function may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jsii
+from aws_cdk import Annotations, CfnResource, Reference, Stack, Token, Tokenization
+from aws_cdk.aws_lambda import IFunction
+from constructs import Construct, IValidation
+
+from pipeline_reprocessing.deciding import owner, property_of
+from pipeline_reprocessing.literal_names import named_resources
+from pipeline_reprocessing.overrides import Rendered
+
+MAX_CONCURRENCY = 10_000
+MAX_PUBLISHERS = 40
+"""Each has 8 copies under way, together some 2,000 a second: S3 takes 3,500 writes a second in a prefix."""
+_PUBLISHERS_FOR_TOKEN = 10
+
+
+@dataclass(frozen=True)
+class Concurrency:
+    """Workers and the calls that each keeps in flight; multiplied they never exceed what the user allows."""
+
+    workers: int
+    calls_per_worker: int
+
+    @classmethod
+    def of(cls, max_concurrency: int) -> Concurrency:
+        """The workers for so many calls at once.
+
+        Three or four calls per worker, whichever leaves fewer calls unused: a worker has time for four while it waits
+        for the function. A token cannot be divided, so each of its workers makes one call at a time.
+        """
+        if Token.is_unresolved(max_concurrency):
+            return cls(max_concurrency, 1)
+        calls = max(
+            min(3, max_concurrency),
+            min(4, max_concurrency),
+            key=lambda calls: (max_concurrency // calls * calls, calls),
+        )
+        return cls(max_concurrency // calls, calls)
+
+    @property
+    def publishers(self) -> int:
+        """Workers that publish at the same time; they call no function of the user's."""
+        return (
+            _PUBLISHERS_FOR_TOKEN if Token.is_unresolved(self.workers) else min(self.workers, MAX_PUBLISHERS)
+        )
+
+
+@jsii.implements(IValidation)
+class ReservationCheck:
+    """Warns where Lambda would throttle calls because the function's reserved concurrency is smaller.
+
+    It runs when the app is complete: the reservation may be set, and the function defined, after the pipeline.
+
+    Args:
+        scope: Gets the warning.
+        function: Which function is called.
+        max_concurrency: How many calls of it run at once.
+    """
+
+    def __init__(self, scope: Construct, function: IFunction, max_concurrency: int) -> None:
+        self._scope = scope
+        self._function = function
+        self._max_concurrency = max_concurrency
+
+    def validate(self) -> list[str]:
+        """Never an error."""
+        resource = _definition_of(self._function.function_arn, Stack.of(self._function))
+        if resource is None or Token.is_unresolved(self._max_concurrency):
+            return []
+        reserved = Rendered().properties(resource).get("ReservedConcurrentExecutions")
+        if isinstance(reserved, int) and self._max_concurrency > reserved:
+            lower = f"set max_concurrency={reserved} or less, or " if reserved else ""
+            Annotations.of(self._scope).add_warning_v2(
+                "pipeline-reprocessing:concurrencyExceedsReservation",
+                f"'max_concurrency' is {self._max_concurrency:,}, but '{owner(resource).node.path}' has a reserved "
+                f"concurrency of {reserved:,}: Lambda throttles the calls beyond it, and the run waits; {lower}raise "
+                "the reservation",
+            )
+        return []
+
+
+def _definition_of(name: object, stack: Stack) -> CfnResource | None:
+    """The function of this app that a name or ARN in that stack leads to, directly or by an alias or a version."""
+    if not isinstance(name, str):
+        return None
+    for token in Tokenization.reverse_string(name).tokens:
+        target = token.target if isinstance(token, Reference) else None
+        if isinstance(target, CfnResource):
+            kind = target.cfn_resource_type
+            if kind == "AWS::Lambda::Function":
+                return target
+            if kind in {"AWS::Lambda::Alias", "AWS::Lambda::Version"}:
+                return _definition_of(property_of(target, "functionName"), target.stack)
+    return next(named_resources(stack, name), None)
