@@ -114,6 +114,28 @@ def test_a_restored_object_is_read_copied_and_listed_with_its_expiry(
     assert _body(s3, bucket, "a cold+1") == _body(s3, bucket, "copy") == b"cold"
 
 
+@pytest.mark.parametrize("versioning", ["Enabled", "Suspended"])
+def test_the_copy_of_an_object_in_parts_has_the_etag_of_its_bytes(
+    s3: Any, bucket: str, versioning: str
+) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": versioning})
+    upload = {"Bucket": bucket, "Key": "parts"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    part = s3.upload_part(PartNumber=1, Body=b"old", **upload)["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part}]}
+    source = s3.complete_multipart_upload(MultipartUpload=parts, **upload)["ETag"]
+
+    copied = s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/parts")["CopyObjectResult"][
+        "ETag"
+    ]
+
+    assert source.endswith('-1"')
+    assert copied == s3.head_object(Bucket=bucket, Key="old")["ETag"]
+    assert copied == s3.head_object(Bucket=bucket, Key="copy")["ETag"]
+    versions = s3.list_object_versions(Bucket=bucket, Prefix="copy")["Versions"]
+    assert [version["ETag"] for version in versions] == [copied]
+
+
 def test_a_missing_object_is_hidden_from_those_who_may_list_only_a_part(
     s3: Any, bucket: str, as_role: Any
 ) -> None:

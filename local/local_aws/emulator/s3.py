@@ -3,12 +3,12 @@
 - CopyObject honours `If-Match` and `If-None-Match` of the destination.
 - CopyObject and UploadPartCopy refuse an archived source that is not restored.
 - A copy gets the storage class STANDARD unless the request names another; ministack keeps that of the source.
+- The ETag of a copy is the MD5 of its bytes, also where the source was uploaded in parts.
 - A missing object is a 403 to callers without an unconditional `s3:ListBucket`, as the source of a copy too.
 - ListObjects gives the `RestoreStatus` of restored objects to callers that ask for it.
-
-What stays unlike AWS: the copy of a multipart object keeps the ETag of its parts.
 """
 
+import hashlib
 import xml.etree.ElementTree as ET
 from typing import Any
 from urllib.parse import unquote
@@ -37,13 +37,28 @@ def _check_both_ends(original: Any) -> Any:
 
     def copy_object(bucket_name: str, dest_key: str, headers: dict[str, str]) -> Answer:
         bucket = hooks.find(_S3, "_buckets").get(bucket_name) or {"objects": {}}
-        refused = _refused_source(headers) or violated(headers, bucket["objects"].get(dest_key))
-        answer: Answer = refused or original(
-            bucket_name, dest_key, {"x-amz-storage-class": "STANDARD", **headers}
-        )
-        return answer
+        current = bucket["objects"].get(dest_key)
+        refused: Answer | None = _refused_source(headers) or violated(headers, current)
+        if refused:
+            return refused
+        copied: Answer = original(bucket_name, dest_key, {"x-amz-storage-class": "STANDARD", **headers})
+        return _with_etag_of_bytes(copied, bucket_name, dest_key) if copied[0] == 200 else copied
 
     return copy_object
+
+
+def _with_etag_of_bytes(copied: Answer, bucket: str, key: str) -> Answer:
+    copy = hooks.find(_S3, "_buckets")[bucket]["objects"][key]
+    of_parts = copy["etag"]
+    if "-" not in of_parts:
+        return copied
+    content = hooks.find(_S3, "_read_body")(bucket, key, copy)
+    of_bytes = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+    versions = hooks.find(_S3, "_object_versions").get((bucket, key), [])
+    for record in (copy, *(version for version in versions if version["is_latest"])):
+        record["etag"] = of_bytes
+    status, headers, body = copied
+    return status, headers, body.replace(of_parts.encode(), of_bytes.encode())
 
 
 def _check_the_source(original: Any) -> Any:
@@ -68,11 +83,8 @@ def _answer_as_s3(original: Any) -> Any:
         answer: Answer = original(method, bucket, key, headers, body, query_params)
         if method in {"GET", "HEAD"} and key and _is_missing(answer):
             return _hidden(bucket, headers, query_params) or answer
-        if (
-            method == "GET"
-            and not key
-            and "RestoreStatus" in headers.get("x-amz-optional-object-attributes", "")
-        ):
+        asked = headers.get("x-amz-optional-object-attributes", "")
+        if method == "GET" and not key and "RestoreStatus" in asked:
             return _with_restore_status(bucket, answer)
         return answer
 
