@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from local_aws import LocalAws
 
@@ -210,6 +212,34 @@ def with_function() -> Callable[..., dict[str, Any]]:
 def custom_resource() -> Callable[..., dict[str, Any]]:
     """Makes a custom resource that is served by the function."""
     return custom
+
+
+@pytest.fixture
+def as_role(local_aws: LocalAws) -> Callable[..., Any]:
+    """Makes a client that may do what these statements of a new role allow."""
+
+    def client(service: str, *statements: dict[str, Any]) -> Any:
+        iam, name = local_aws.client("iam"), f"contract-{uuid.uuid4().hex[:8]}"
+        trust = {"Effect": "Allow", "Principal": {"AWS": local_aws.account}, "Action": "sts:AssumeRole"}
+        made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))
+        iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=_policy(*statements))
+        session = local_aws.client("sts").assume_role(RoleArn=made["Role"]["Arn"], RoleSessionName="test")
+        return boto3.client(
+            service,
+            region_name=local_aws.region,
+            endpoint_url=local_aws.endpoint_url,
+            verify=local_aws.environment["AWS_CA_BUNDLE"],
+            aws_access_key_id=session["Credentials"]["AccessKeyId"],
+            aws_secret_access_key=session["Credentials"]["SecretAccessKey"],
+            aws_session_token=session["Credentials"]["SessionToken"],
+            config=Config(retries={"total_max_attempts": 1}, proxies={}),
+        )
+
+    return client
+
+
+def _policy(*statements: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 @pytest.fixture

@@ -1,9 +1,13 @@
 """Contract of the embedded AWS: how functions run."""
 
+import io
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from local_aws import LocalAws
 
@@ -142,3 +146,90 @@ def test_log_streams_can_be_a_ledger(stack: Any, with_function: Any) -> None:
     (stream,) = found["logStreams"]
     assert stream["logStreamName"] == "run/one"
     assert stream["creationTime"] > 1_700_000_000_000
+
+
+def test_a_reservation_in_a_template_throttles_like_one_by_the_api(
+    local_aws: LocalAws, stack: Any, with_function: Any, eventually: Any
+) -> None:
+    throttled = local_aws.client("lambda").exceptions.TooManyRequestsException
+    reserved = with_function()
+    reserved["Function"]["Properties"]["ReservedConcurrentExecutions"] = 1
+    stack.deploy(reserved)
+    stack.invoke({"sleep": 3}, InvocationType="Event")
+    eventually(stack.logs)
+
+    with pytest.raises(throttled) as refused:
+        stack.invoke({})
+    stack.deploy(with_function())
+    unreserved = stack.invoke({"double": 21})
+    reserved["Function"]["Properties"]["ReservedConcurrentExecutions"] = 0
+    stack.deploy(reserved)
+    with pytest.raises(throttled):
+        stack.invoke({})
+
+    assert refused.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
+    assert unreserved == {"doubled": 42}
+
+
+def test_an_update_lets_running_invocations_end_with_their_old_code(
+    local_aws: LocalAws, stack: Any, with_function: Any, eventually: Any
+) -> None:
+    functions = local_aws.client("lambda")
+    stack.deploy(with_function())
+    name = stack.physical_id("Function")
+
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(stack.invoke, {"sleep": 2})
+        eventually(stack.logs)
+        functions.update_function_configuration(FunctionName=name, Environment={"Variables": {"NEW": "1"}})
+        functions.update_function_code(FunctionName=name, ZipFile=_zip("def handler(*_): return 'new'"))
+        updated = stack.invoke({})
+        still_running = not running.done()
+    old = running.result()
+
+    assert (updated, still_running) == ("new", True)
+    assert old["runtime"] == "awslambdaric.lambda_context"
+    assert "NEW" not in old["environment"]
+    eventually(lambda: not psutil.pid_exists(old["pid"]))
+
+
+def _zip(source: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("index.py", source)
+    return content.getvalue()
+
+
+def test_a_configuration_is_read_only_by_a_role_that_may_read_that_version(
+    local_aws: LocalAws, stack: Any, with_function: Any, as_role: Any
+) -> None:
+    stack.deploy(with_function())
+    name, functions = stack.physical_id("Function"), local_aws.client("lambda")
+    arn = functions.publish_version(FunctionName=name)["FunctionArn"].removesuffix(":1")
+    functions.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    read = {"Effect": "Allow", "Action": "lambda:GetFunctionConfiguration"}
+    everything = as_role("lambda", {**read, "Resource": [arn, f"{arn}:*"]})
+    unqualified = as_role("lambda", {**read, "Resource": arn})
+    nothing = as_role("lambda", {**read, "Action": "lambda:GetFunction", "Resource": "*"})
+
+    configurations = [
+        everything.get_function_configuration(**wish)
+        for wish in (
+            {"FunctionName": name},
+            {"FunctionName": name, "Qualifier": "live"},
+            {"FunctionName": name, "Qualifier": "1"},
+            {"FunctionName": f"{arn}:live"},
+        )
+    ]
+
+    assert [found["Version"] for found in configurations] == ["$LATEST", "1", "1", "1"]
+    assert len({found["CodeSha256"] for found in configurations}) == 1
+    assert unqualified.get_function_configuration(FunctionName=name)["Handler"] == "index.handler"
+    for client, wish in (
+        (unqualified, {"FunctionName": name, "Qualifier": "live"}),
+        (unqualified, {"FunctionName": f"{arn}:live"}),
+        (nothing, {"FunctionName": name}),
+    ):
+        with pytest.raises(ClientError, match=r"AccessDenied.*lambda:GetFunctionConfiguration"):
+            client.get_function_configuration(**wish)

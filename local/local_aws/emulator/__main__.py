@@ -17,6 +17,7 @@ from local_aws.emulator import (
     hooks,
     iot_analytics_gateway,
     iot_analytics_resources,
+    s3,
     stack_events,
     step_functions,
 )
@@ -32,6 +33,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     hooks.check_version()
+    s3.install()
     functions.install(runtime_python=arguments.runtime)
     custom_resources.install()
     iot_analytics_resources.install()

@@ -4,6 +4,10 @@ ministack imports Python handlers into a loop of its own; custom runtimes, thoug
 API, with warm reuse, enforced time-outs and one environment for each concurrent invocation. So a Python function is
 given to that as a custom runtime whose `bootstrap` starts awslambdaric. On top come the environment variables of
 the real one, nothing of the emulator's own, and log lines that are in CloudWatch Logs as soon as they are written.
+
+Where ministack differs from AWS: an invocation ends with the code and configuration that it began with when the
+function is updated or another of its environments dies, instead of being killed; `ReservedConcurrentExecutions` of a
+template counts; and a call with a `Qualifier` needs the right to the version or alias.
 """
 
 import contextvars
@@ -23,6 +27,8 @@ from local_aws.emulator import hooks
 _LAMBDA = "ministack.services.lambda_svc"
 _RUNTIME = "ministack.core.lambda_runtime"
 _LOGS = "ministack.services.cloudwatch_logs"
+_ACTIONS = "ministack.core.iam_actions"
+_PROVISIONERS = "ministack.services.cloudformation.provisioners"
 
 LIVE = "live"
 """The `log_source` of a result whose log lines are in CloudWatch Logs already."""
@@ -36,6 +42,8 @@ _PASSED_ON = (
     "TMPDIR",
 )
 """What a function gets of the emulator's environment: how to reach AWS, and private places."""
+
+_RESERVED = "ReservedConcurrentExecutions"
 
 _STREAM: contextvars.ContextVar[str] = contextvars.ContextVar("log_stream")
 """The log stream of the execution environment that is being started."""
@@ -59,6 +67,20 @@ def install(*, runtime_python: str) -> None:
         _LAMBDA, "_emit_lambda_logs", "func request_id log_text error duration_ms log_source", _skip_live_logs
     )
     hooks.replace(_LAMBDA, "_provided_worker_env", "config code_dir port", _environment)
+    hooks.replace(_RUNTIME, "kill_workers", "workers", _let_invocations_end)
+    hooks.replace(_PROVISIONERS, "_lambda_create", "logical_id props stack_name", _create_with_reservation)
+    update = "physical_id old_props new_props stack_name logical_id"
+    hooks.replace(_PROVISIONERS, "_lambda_update", update, _update_with_reservation)
+    # CloudFormation calls what stands in this table, not the functions by their names.
+    handlers = hooks.find(_PROVISIONERS, "_RESOURCE_HANDLERS")["AWS::Lambda::Function"]
+    for operation in ("create", "update"):
+        handlers[operation] = hooks.find(_PROVISIONERS, f"_lambda_{operation}")
+    hooks.replace(
+        _ACTIONS,
+        "extract_resource_arn",
+        "service method path headers body query_params region account_id",
+        _qualified,
+    )
 
 
 def _is_python(config: dict[str, Any]) -> bool:
@@ -116,6 +138,50 @@ def _environment(original: Any) -> Any:
     return provided_worker_env
 
 
+def _let_invocations_end(original: Any) -> Any:
+    def kill_workers(workers: Iterable[Any]) -> None:
+        original([worker for worker in workers if not getattr(worker, "retire", bool)()])
+
+    return kill_workers
+
+
+def _create_with_reservation(original: Any) -> Any:
+    def lambda_create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, str]]:
+        created: tuple[str, dict[str, str]] = original(logical_id, props, stack_name)
+        _reserve(created[0], props)
+        return created
+
+    return lambda_create
+
+
+def _update_with_reservation(original: Any) -> Any:
+    def lambda_update(
+        physical_id: str, old_props: dict[str, Any], new_props: dict[str, Any], *more: Any, **named: Any
+    ) -> tuple[str, dict[str, str]]:
+        updated: tuple[str, dict[str, str]] = original(physical_id, old_props, new_props, *more, **named)
+        # What somebody has set by the API stays, as on AWS, as long as the template says the same as before.
+        if old_props.get(_RESERVED) != new_props.get(_RESERVED):
+            _reserve(updated[0], new_props)
+        return updated
+
+    return lambda_update
+
+
+def _reserve(name: str, props: dict[str, Any]) -> None:
+    reserved = props.get(_RESERVED)
+    function = hooks.find(_LAMBDA, "_functions")[name]
+    function["concurrency"] = None if reserved is None else int(reserved)
+
+
+def _qualified(original: Any) -> Any:
+    def extract_resource_arn(service: str, *arguments: Any) -> str:
+        arn: str = original(service, *arguments)
+        qualifier = hooks.find(_ACTIONS, "_query_param")(arguments[4], "Qualifier")
+        return f"{arn}:{qualifier}" if qualifier and service == "lambda" else arn
+
+    return extract_resource_arn
+
+
 def _layers(config: dict[str, Any]) -> Iterable[str]:
     extract = hooks.find(_LAMBDA, "_provided_runtime_code_dir")
     content = hooks.find(_LAMBDA, "_resolve_layer_zip")
@@ -152,6 +218,13 @@ def _worker_class(runtime_python: str) -> type:
             self._stream = ""
             self._first_lines: list[str] = []
             self._scope = contextvars.copy_context()
+            self._running = self._retired = False
+
+        def retire(self) -> bool:
+            """Ends the environment after the invocation that it runs, and tells whether it runs one."""
+            with self._state_lock:
+                self._retired = True
+                return self._running
 
         def _spawn(self, init_timeout: float | None = None) -> None:
             version = self.config.get("Version", "$LATEST")
@@ -164,6 +237,18 @@ def _worker_class(runtime_python: str) -> type:
 
         def invoke(self, event: object, request_id: str, **more: Any) -> dict[str, Any]:
             """Runs one invocation, framed in the log by the lines of the platform."""
+            with self._state_lock:
+                self._running = True
+            try:
+                return self._invoke(event, request_id, **more)
+            finally:
+                with self._state_lock:
+                    self._running = False
+                    retired = self._retired
+                if retired:
+                    self.kill()
+
+        def _invoke(self, event: object, request_id: str, **more: Any) -> dict[str, Any]:
             self._first_lines = [
                 f"START RequestId: {request_id} Version: {self.config.get('Version', '$LATEST')}"
             ]
