@@ -92,10 +92,15 @@ def test_payloads_are_taken_only_when_there_is_room_for_them() -> None:
         assert may_end.wait(timeout=20)
         return number
 
+    most: list[int] = []
+
+    def let_go() -> None:
+        most.append(len(taken))
+        may_end.set()
+
     with Calls(2) as calls:
         results = calls.ordered(call, given(), turn=0)
-        threading.Timer(0.1, lambda: (most.append(len(taken)), may_end.set())).start()
-        most: list[int] = []
+        threading.Timer(0.1, let_go).start()
         assert next(results) == 0
         assert most == [4]  # two in flight, one that waits, and one for which there is no room yet
         assert list(results) == list(range(1, 20))
