@@ -62,7 +62,7 @@ def _publish(run: Run, name: str, storage: Storage) -> _Published:
     bucket, staged = destination.bucket, run.staged_prefix + name
     target, errors = destination.prefix + name, destination.errors_prefix + name
     try:
-        copied = storage.copy(bucket, staged, target, started=run.started)
+        copied = storage.copy(bucket, staged, target, run=run)
     except Superseded:
         return _Published(superseded=True, staged=[staged])
     noted = storage.started(bucket, errors)

@@ -196,8 +196,7 @@ class Worker:
                 with self._storage.upload(
                     settings.destination.bucket,
                     self._staged(key),
-                    compress=True,
-                    started=self._run.started,
+                    run=self._run,
                     shared=False,
                 ) as results:
                     chunks = _counted(self._storage.read(settings.source.bucket, key), tally)
@@ -253,7 +252,7 @@ class Worker:
             destination.errors_prefix + name,
             key,
             result=destination.prefix + name,
-            started=self._run.started,
+            run=self._run,
         )
 
     def _transform(self, key: str, invoke: Invoke) -> Transform:

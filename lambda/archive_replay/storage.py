@@ -13,6 +13,7 @@ from botocore.session import Session
 
 from archive_replay.aws_errors import ABSENT, CONFLICT, DENIED, code_of, described, explained, is_passing
 from archive_replay.faults import ObjectFailure, ReplayStopped, Throttled
+from archive_replay.settings import Run
 from archive_replay.uploads import STARTED, Upload, condition_on, head
 
 if TYPE_CHECKING:
@@ -95,28 +96,18 @@ class Storage:
         with self.upload(bucket, key) as upload:
             upload.write(json.dumps(value, indent=1).encode())
 
-    def upload(
-        self, bucket: str, key: str, *, compress: bool = False, started: str = "", shared: bool = True
-    ) -> Upload:
-        """An object that is written whole or not at all.
+    def upload(self, bucket: str, key: str, *, run: Run | None = None, shared: bool = True) -> Upload:
+        """An object that is written whole or not at all; see `Upload`."""
+        return Upload(self.s3, bucket, key, run=run, shared=shared)
 
-        Args:
-            bucket: Where.
-            key: As what.
-            compress: Whether to gzip what is written.
-            started: When the run began that writes it; a result of a run that began later then stays.
-            shared: Whether other runs write there too.
-        """
-        return Upload(self.s3, bucket, key, compress=compress, started=started, shared=shared)
-
-    def copy(self, bucket: str, key: str, target: str, *, started: str) -> bool:
+    def copy(self, bucket: str, key: str, target: str, *, run: Run) -> bool:
         """Copies an object within its bucket, in S3; a target that a run wrote that began later stays.
 
         Args:
             bucket: Where both are.
             key: What is copied, its metadata too.
             target: As what.
-            started: When the run began that copies.
+            run: The run that copies.
 
         Returns:
             Whether there was anything to copy.
@@ -127,7 +118,7 @@ class Storage:
         with explained(f"write s3://{bucket}/{target}"):
             for _ in range(5):
                 try:
-                    self._copy(bucket, key, target, started, condition_on(self.s3, bucket, target, started))
+                    self._copy(bucket, key, target, run, condition_on(self.s3, bucket, target, run))
                     return True
                 except ClientError as error:
                     if code_of(error) in ABSENT | DENIED and head(self.s3, bucket, key) is None:
@@ -136,7 +127,7 @@ class Storage:
                         raise
         raise Throttled(f"s3://{bucket}/{target} is being written by another run")
 
-    def _copy(self, bucket: str, key: str, target: str, started: str, condition: dict[str, str]) -> None:
+    def _copy(self, bucket: str, key: str, target: str, run: Run, condition: dict[str, str]) -> None:
         source: Any = {"Bucket": bucket, "Key": key}
         try:
             self.s3.copy_object(Bucket=bucket, Key=target, CopySource=source, **condition)  # type: ignore[arg-type] # IfMatch or IfNoneMatch
@@ -146,9 +137,7 @@ class Storage:
         except ClientError as error:
             if code_of(error) not in _NOT_IN_ONE:
                 raise
-        size = self.s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
-        upload = Upload(self.s3, bucket, target, compress=False, started=started)
-        upload.copy(source, size, condition)
+        Upload(self.s3, bucket, target, run=run).copy(source, condition)
 
     def started(self, bucket: str, key: str) -> str:
         """When the run began that wrote the object; an empty text when there is none, or no run wrote it."""

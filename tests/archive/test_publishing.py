@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from fake_s3 import Stored
 
 from archive_replay.faults import Superseded, Throttled
 
@@ -213,14 +216,15 @@ def test_errors_that_a_later_run_notes_in_the_meantime_stay(
     remove = filled.s3.delete_objects
 
     def removed_after_a_later_run_noted(**request: Any) -> Any:
-        with filled.storage.upload(RESULT, stale, started="2026-02-04T00:00:00.000Z") as note:
+        run = replace(filled.parsed(), started="2026-02-04T00:00:00.000Z")
+        with filled.storage.upload(RESULT, stale, run=run) as note:
             note.write(b"later")
         return remove(**request)
 
     monkeypatch.setattr(filled.s3, "delete_objects", removed_after_a_later_run_noted)
 
     assert filled.finish(planned)["status"] == "SUCCEEDED"
-    assert filled.s3.buckets[RESULT][stale].body == b"later"
+    assert gzip.decompress(filled.s3.buckets[RESULT][stale].body) == b"later"
 
 
 def test_the_errors_of_a_run_stay_beside_the_results_that_it_publishes(pipeline: Any) -> None:
@@ -297,14 +301,44 @@ def test_the_late_workers_of_an_older_run_note_no_errors_of_what_a_newer_one_pub
     assert pipeline.s3.keys(RESULT, "errors/") == []
 
 
+@pytest.mark.parametrize("by", ["a copy", "parts"])
+def test_a_rollback_is_not_undone_by_the_run_that_it_cancelled(pipeline: Any, by: str) -> None:
+    """The rollback's results are equal to those that the cancelled run saw, to the byte but for the run's name."""
+    fill(pipeline, [{"t": 1}])
+    pipeline.replay(All=True)
+    pipeline.name, pipeline.started = "cancelled", "2026-02-02T00:00:00.000Z"
+    pipeline.function.code = lambda messages: [{"new": True}]
+    cancelled, [item] = replayed(pipeline), pipeline.manifest()
+    pipeline.name, pipeline.started = "rollback", "2026-02-03T00:00:00.000Z"
+    pipeline.function.code = lambda messages: messages
+    rollback = replayed(pipeline)
+    pipeline.s3.is_old = by == "parts"
+    # The cancelled run has looked at what is there, and is about to write.
+    pipeline.s3.before_write.append(lambda: pipeline._step("PUBLISH", rollback["Run"], Batch=item))
+
+    pipeline._step("PUBLISH", cancelled["Run"], Batch=item)
+
+    assert pipeline.s3.lines("out/") == [{"t": 1}]
+    assert {started for _, started in destination(pipeline).values()} == {"2026-02-03T00:00:00.000Z"}
+
+
+COPIED = "2026-01-02T00:00:00.000Z"
+
+
+def staged(pipeline: Any, body: bytes) -> Any:
+    """A staged result, and its run."""
+    run = replace(pipeline.parsed(), started=COPIED)
+    pipeline.s3.buckets[RESULT]["staged"] = Stored(body, {"replay-started": COPIED})
+    return run
+
+
 @pytest.mark.parametrize("why", ["a boto3 without conditions on copies", "no conditions", "too large"])
 def test_a_copy_that_cannot_be_made_at_once_is_made_in_parts(
     pipeline: Any, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     monkeypatch.setattr("archive_replay.uploads.COPY_PART", 5 << 20)
     body = bytes(range(256)) * (12 << 12)
-    with pipeline.storage.upload(RESULT, "staged", started="2026-01-02") as upload:
-        upload.write(body)
+    run = staged(pipeline, body)
     match why:
         case "no conditions":
             pipeline.s3.fail("CopyObject", "NotImplemented", 501)
@@ -313,11 +347,53 @@ def test_a_copy_that_cannot_be_made_at_once_is_made_in_parts(
         case _:
             pipeline.s3.is_old = True
 
-    assert pipeline.storage.copy(RESULT, "staged", "target", started="2026-01-02")
+    assert pipeline.storage.copy(RESULT, "staged", "target", run=run)
 
     assert [call for call, _ in pipeline.s3.calls].count("UploadPartCopy") == 3
     stored = pipeline.s3.buckets[RESULT]["target"]
-    assert (stored.body, stored.metadata) == (body, {"replay-started": "2026-01-02"})
+    assert (stored.body, stored.metadata) == (body, {"replay-started": COPIED})
     assert pipeline.s3.uploads == {}
+    older = replace(run, started="2026-01-01T00:00:00.000Z")
     with pytest.raises(Superseded, match="s3://result-bucket/target was written by a run that began later"):
-        pipeline.storage.copy(RESULT, "staged", "target", started="2026-01-01")
+        pipeline.storage.copy(RESULT, "staged", "target", run=older)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 << 20, 6 << 20])
+def test_a_small_object_is_copied_in_one_part(pipeline: Any, size: int) -> None:
+    run = staged(pipeline, b"x" * size)
+    pipeline.s3.is_old = True
+
+    assert pipeline.storage.copy(RESULT, "staged", "target", run=run)
+
+    assert pipeline.s3.buckets[RESULT]["target"].body == b"x" * size
+    assert [call for call, _ in pipeline.s3.calls].count("UploadPartCopy") == 1
+
+
+def test_a_result_that_is_staged_anew_while_it_is_copied_in_parts_is_not_mixed(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archive_replay.uploads.COPY_PART", 5 << 20)
+    run = staged(pipeline, b"x" * (6 << 20))
+    pipeline.s3.is_old = True
+    copy = pipeline.s3.upload_part_copy
+
+    def copied_before_another_call_stages(**request: Any) -> Any:
+        answer = copy(**request)
+        staged(pipeline, b"y" * (6 << 20))
+        return answer
+
+    monkeypatch.setattr(pipeline.s3, "upload_part_copy", copied_before_another_call_stages)
+
+    assert pipeline.storage.copy(RESULT, "staged", "target", run=run)
+    assert pipeline.s3.buckets[RESULT]["target"].body == b"y" * (6 << 20)
+    assert pipeline.s3.uploads == {}
+
+
+def test_a_copy_in_parts_that_fails_leaves_no_upload_behind(pipeline: Any) -> None:
+    run = staged(pipeline, b"x")
+    pipeline.s3.is_old = True
+    pipeline.s3.fail("UploadPartCopy", "InternalError", 500)
+
+    with pytest.raises(Throttled, match="cannot write s3://result-bucket/target: InternalError"):
+        pipeline.storage.copy(RESULT, "staged", "target", run=run)
+    assert pipeline.s3.uploads == {}

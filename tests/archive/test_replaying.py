@@ -24,9 +24,11 @@ def fill(pipeline: Any, *objects: list[Any]) -> list[str]:
 
 
 def snapshot(pipeline: Any) -> dict[str, bytes]:
-    """Results and errors, without the notes of the runs."""
+    """Results and errors as read, without the notes of the runs."""
     return {
-        key: stored.body for key, stored in pipeline.s3.buckets[RESULT].items() if not key.startswith("runs/")
+        key: gzip.decompress(stored.body)
+        for key, stored in pipeline.s3.buckets[RESULT].items()
+        if not key.startswith("runs/")
     }
 
 

@@ -196,9 +196,13 @@ class FakeS3:
         PartNumber: int,
         CopySource: Mapping[str, str],
         CopySourceRange: str = "",
+        CopySourceIfMatch: str = "",
     ) -> dict[str, Any]:
         self._called("UploadPartCopy", Bucket, Key)
-        body = self._source("UploadPartCopy", CopySource).body
+        source = self._source("UploadPartCopy", CopySource)
+        if CopySourceIfMatch and CopySourceIfMatch != source.etag:
+            raise fault("UploadPartCopy", "PreconditionFailed", 412)
+        body = source.body
         if CopySourceRange:
             match = re.fullmatch(r"bytes=(\d+)-(\d+)", CopySourceRange)
             if not match or not int(match[1]) <= int(match[2]) < len(body):
