@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
@@ -9,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from archive_replay.faults import Superseded
 from archive_replay.settings import Run
 from archive_replay.storage import Storage
-from archive_replay.tally import Tally
-from archive_replay.transforms import lines_of
+from archive_replay.tally import MAX_REASON, Tally
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,7 +59,7 @@ class Errors:
         self.tally.messages_failed += 1
         self.tally.tell(self._key, reason, number)
         text = message.decode(errors="backslashreplace")
-        self._write({"key": self._key, "number": number, "reason": reason, "message": text})
+        self._write({"key": self._key, "number": number, "reason": reason[:MAX_REASON], "message": text})
 
     def add_unreadable(self, number: int, text: bytes, reason: str) -> None:
         """Writes down what cannot be read as a message."""
@@ -68,9 +68,9 @@ class Errors:
 
     def add_object(self, reason: str) -> None:
         """Writes down that the object as a whole failed."""
-        self._write({"key": self._key, "reason": reason})
+        self._write({"key": self._key, "reason": reason[:MAX_REASON]})
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if not self._upload:
             self._upload = self._storage.upload(self._bucket, self._name, run=self._run)
-        self._upload.write(lines_of([entry]))
+        self._upload.write(json.dumps(entry, ensure_ascii=False).encode(errors="replace") + b"\n")

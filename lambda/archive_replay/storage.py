@@ -11,19 +11,31 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.session import Session
 
-from archive_replay.aws_errors import ABSENT, CONFLICT, DENIED, code_of, described, explained, is_passing
-from archive_replay.faults import ObjectFailure, ReplayStopped, Throttled
+from archive_replay.aws_errors import (
+    ABSENT,
+    CONFLICT,
+    DENIED,
+    PASSING,
+    code_of,
+    described,
+    explained,
+    is_passing,
+)
+from archive_replay.faults import Denied, ObjectFailure, ReplayStopped, Throttled
 from archive_replay.settings import Run
 from archive_replay.uploads import STARTED, Upload, condition_on, head
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.client import LambdaClient
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import ErrorTypeDef
 
 CHUNK = 1 << 20
 """Bytes read at once."""
 CONNECTIONS = 16
 """Requests to S3 at the same time."""
+REMOVALS = 3
+"""Tries to remove an object before it is left to the step's repetition."""
 
 _NOT_IN_ONE = {"InvalidRequest", "NotImplemented"}
 """What S3 answers to a copy of more than 5 GB, and where it knows no condition on a copy."""
@@ -94,7 +106,8 @@ class Storage:
     def write_json(self, bucket: str, key: str, value: Any) -> None:
         """Writes the value as one JSON object."""
         with self.upload(bucket, key) as upload:
-            upload.write(json.dumps(value, indent=1).encode())
+            # Half of a surrogate pair is no text: whoever reads it could not write it again.
+            upload.write(json.dumps(value, indent=1, ensure_ascii=False).encode(errors="replace"))
 
     def upload(self, bucket: str, key: str, *, run: Run | None = None, shared: bool = True) -> Upload:
         """An object that is written whole or not at all; see `Upload`."""
@@ -145,6 +158,18 @@ class Storage:
             found = head(self.s3, bucket, key)
         return found["Metadata"].get(STARTED, "") if found else ""
 
+    def remove_older(self, bucket: str, key: str, *, run: Run) -> None:
+        """Removes the object if an earlier run wrote it; what this run or a later one wrote stays."""
+        with explained(f"remove s3://{bucket}/{key}"):
+            found = head(self.s3, bucket, key)
+            if not found or not "" < found["Metadata"].get(STARTED, "") < run.started:
+                return
+            try:
+                self.s3.delete_object(Bucket=bucket, Key=key, IfMatch=found["ETag"])
+            except ClientError as error:
+                if code_of(error) not in CONFLICT | ABSENT:  # else another run was faster
+                    raise
+
     def remove(self, bucket: str, key: str) -> None:
         """Removes the object, if it is there."""
         with explained(f"remove s3://{bucket}/{key}"):
@@ -155,16 +180,35 @@ class Storage:
         self.remove_each(bucket, [item.key for item in self.list(bucket, prefix)])
 
     def remove_each(self, bucket: str, keys: Sequence[str]) -> None:
-        """Removes the objects, those that are there, a thousand with a request."""
+        """Removes the objects, those that are there, a thousand with a request.
+
+        S3 answers for each key: one that failed is no reason to keep the others.
+
+        Raises:
+            ReplayStopped: Some cannot be removed; all others are.
+            Throttled: Some may be removed later; all others are.
+        """
+        left, final = list(keys), None
+        for _ in range(REMOVALS):
+            errors = list(self._refused(bucket, left))
+            final = next((error for error in errors if error.get("Code") not in PASSING), final)
+            left = [error.get("Key", "") for error in errors if error.get("Code") in PASSING]
+            if not left:
+                break
+        if error := final or next(iter(errors), None):
+            kind = Denied if error.get("Code") in DENIED else ReplayStopped if final else Throttled
+            raise kind(
+                f"cannot remove s3://{bucket}/{error.get('Key')}: {error.get('Code')}: {error.get('Message')}"
+            )
+
+    def _refused(self, bucket: str, keys: Sequence[str]) -> Iterator[ErrorTypeDef]:
+        """Removes the objects, and gives the errors of those that S3 did not remove."""
         for some in (keys[first : first + 1000] for first in range(0, len(keys), 1000)):
             with explained(f"remove s3://{bucket}/{some[0]}"):
                 answer = self.s3.delete_objects(
                     Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
                 )
-            for error in answer.get("Errors", ()):
-                raise ReplayStopped(
-                    f"cannot remove s3://{bucket}/{error.get('Key')}: {error.get('Code')}: {error.get('Message')}"
-                )
+            yield from answer.get("Errors", ())
 
 
 def connect() -> tuple[S3Client, LambdaClient]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +14,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
+from fake_s3 import Stored
 
-from archive_replay.faults import ObjectFailure, ReplayStopped, Superseded, Throttled
+from archive_replay.faults import Denied, ObjectFailure, ReplayStopped, Superseded, Throttled
 from archive_replay.functions import Functions
 from archive_replay.settings import Run
 from archive_replay.storage import Storage, StoredObject, connect
@@ -233,9 +235,9 @@ def test_a_write_that_always_meets_another_is_repeated_later(
 
 
 def test_a_conflict_in_the_run_s_own_folder_is_no_other_run_s(pipeline: Any) -> None:
-    pipeline.s3.fail("PutObject", "OperationAborted", 409)
+    pipeline.s3.fail("PutObject", "PreconditionFailed", 412)
 
-    with pytest.raises(ReplayStopped, match="cannot write s3://result-bucket/key: OperationAborted"):
+    with pytest.raises(ReplayStopped, match="cannot write s3://result-bucket/key: PreconditionFailed"):
         pipeline.storage.write_json("result-bucket", "key", {})
 
 
@@ -299,6 +301,109 @@ def test_a_connection_that_fails_is_worth_another_try(pipeline: Any) -> None:
         pipeline.storage.write_json("result-bucket", "key", {})
     with pytest.raises(Throttled, match=r"cannot invoke arn:.*: EndpointConnectionError"):
         Functions(pipeline.function, "arn:aws:lambda:eu-west-1:111122223333:function:enrich").invoke(b"[]")
+
+
+def removed(pipeline: Any, count: int) -> list[str]:
+    """Removes so many objects, a last one stays."""
+    names = [f"key-{number:04d}" for number in range(count + 1)]
+    pipeline.s3.buckets["result-bucket"] = {name: Stored(b"x", {}) for name in names}
+    pipeline.storage.remove_each("result-bucket", names[:count])
+    keys: list[str] = pipeline.s3.keys("result-bucket")
+    return keys
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000, 1001, 2500])
+def test_objects_are_removed_a_thousand_at_a_time(pipeline: Any, count: int) -> None:
+    assert removed(pipeline, count) == [f"key-{count:04d}"]
+    assert len([call for call, _ in pipeline.s3.calls]) == count
+
+
+@pytest.mark.parametrize("code", ["InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted"])
+def test_a_key_that_cannot_be_removed_in_passing_is_tried_again(pipeline: Any, code: str) -> None:
+    pipeline.s3.key_errors += [("key-0000", code)] * 2
+
+    assert removed(pipeline, 1001) == ["key-1001"]
+    assert [key for _, key in pipeline.s3.calls].count("key-0000") == 3
+    assert len(pipeline.s3.calls) == 1001 + 2
+
+
+def test_a_key_that_cannot_be_removed_again_and_again_is_left_to_the_step(pipeline: Any) -> None:
+    pipeline.s3.key_errors += [("key-0000", "InternalError")] * 3
+
+    with pytest.raises(
+        Throttled, match="cannot remove s3://result-bucket/key-0000: InternalError: InternalError in Delete"
+    ):
+        removed(pipeline, 1001)
+    assert pipeline.s3.keys("result-bucket") == ["key-0000", "key-1001"]
+
+
+def test_a_key_that_may_not_be_removed_is_final_and_the_others_go(pipeline: Any) -> None:
+    pipeline.s3.denied.add(("DeleteObjects", "key-0003"))
+    pipeline.s3.key_errors.append(("key-0002", "InternalError"))
+
+    with pytest.raises(Denied, match="cannot remove s3://result-bucket/key-0003: AccessDenied"):
+        removed(pipeline, 1001)
+    assert pipeline.s3.keys("result-bucket") == ["key-0003", "key-1001"]
+    assert [key for _, key in pipeline.s3.calls].count("key-0003") == 1
+
+
+def test_a_key_that_s3_refuses_is_named_with_the_reason(pipeline: Any) -> None:
+    with pytest.raises(ReplayStopped, match=r"cannot remove s3://result-bucket/k{1025}: KeyTooLongError"):
+        pipeline.storage.remove_each("result-bucket", ["k" * 1025])
+
+
+def test_everything_under_a_prefix_is_removed_and_nothing_else(pipeline: Any) -> None:
+    pipeline.s3.buckets["result-bucket"] = {name: Stored(b"x", {}) for name in ("a", "b/1", "b/2", "c")}
+
+    pipeline.storage.remove_all("result-bucket", "b/")
+
+    assert pipeline.s3.keys("result-bucket") == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "stays"),
+    [({"replay-started": OLD}, False), ({"replay-started": NEW}, True), ({}, True)],
+    ids=["an earlier run's", "the run's own", "a person's"],
+)
+def test_only_what_an_earlier_run_wrote_is_removed(pipeline: Any, metadata: Any, stays: bool) -> None:
+    pipeline.s3.buckets["result-bucket"]["key"] = Stored(b"x", metadata)
+
+    pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
+
+    assert pipeline.s3.keys("result-bucket") == ["key"] * stays
+
+
+def test_what_is_not_there_need_not_be_removed(pipeline: Any) -> None:
+    pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
+
+    assert [call for call, _ in pipeline.s3.calls] == ["HeadObject"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"), [("AccessDenied", 403, Denied), ("SlowDown", 503, Throttled)]
+)
+def test_what_cannot_be_removed_is_named_with_the_reason(
+    pipeline: Any, code: str, status: int, expected: Any
+) -> None:
+    pipeline.s3.buckets["result-bucket"]["key"] = Stored(b"x", {"replay-started": OLD})
+    pipeline.s3.fail("DeleteObject", code, status)
+
+    with pytest.raises(expected, match=f"cannot remove s3://result-bucket/key: {code}"):
+        pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ({"text": "ü 日本 \N{GRINNING FACE}"}, {"text": "ü 日本 \N{GRINNING FACE}"}),
+        ({"\ud83d": ["half of \udc00 a pair"]}, {"?": ["half of ? a pair"]}),
+    ],
+)
+def test_json_is_written_whatever_its_texts_hold(pipeline: Any, value: Any, read: Any) -> None:
+    pipeline.storage.write_json("result-bucket", "key", value)
+
+    assert pipeline.storage.read_json("result-bucket", "key") == read
+    json.dumps(read, ensure_ascii=False).encode()  # as Lambda's runtime does
 
 
 ODD = "dt=2025-01-01/a b+c%20:d&e?#ü.json.gz"
