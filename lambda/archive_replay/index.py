@@ -86,7 +86,15 @@ class Handler:
         now = self._clock.now()
         try:
             selection = Selection.parse(event["Messages"])
-            planned = self._once_allowed(lambda: plan(run, selection, self._storage(), now=now))
+            planned = self._once_allowed(
+                lambda: plan(
+                    run,
+                    selection,
+                    self._storage(),
+                    now=now,
+                    function_digest=self._functions(run).digest(),
+                )
+            )
         except (ValueError, ReplayStopped) as error:
             return _failure("SelectionFailed", str(error))
         # From here on the steps are given this run: its settings stand once in the definition.
@@ -137,10 +145,16 @@ class Handler:
     def _storage(self) -> Storage:
         return Storage(self._clients()[0])
 
+    def _functions(self, run: Run) -> Functions:
+        return Functions(self._clients()[1], run.settings.function.arn)
+
     def _worker(self, run: Run, context: Context) -> Worker:
-        functions = Functions(self._clients()[1], run.settings.function.arn)
         return Worker(
-            run, self._storage(), functions.invoke, now=self._clock.now, call=context.aws_request_id
+            run,
+            self._storage(),
+            self._functions(run).invoke,
+            now=self._clock.now,
+            call=context.aws_request_id,
         )
 
 

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent / "fakes"))
 from fake_s3 import DESTINATION, SOURCE, Body, FakeS3, Stored, fault  # found on the path above
 
 FUNCTION = "arn:aws:lambda:eu-west-1:111122223333:function:enrich"
+LAYER = "arn:aws:lambda:eu-west-1:111122223333:layer:units"
 
 
 @dataclass
@@ -50,10 +51,32 @@ class FakeLambda:
     seconds: float = 0.0
     """How long each call takes; the worker waits for it."""
     worker: Context = field(default_factory=Context)
+    configuration: dict[str, Any] = field(
+        default_factory=lambda: {
+            "FunctionArn": FUNCTION,
+            "CodeSha256": "c0de",
+            "Runtime": "python3.14",
+            "Handler": "index.handler",
+            "Environment": {"Variables": {"UNIT": "C"}},
+            "Layers": [{"Arn": f"{LAYER}:1", "CodeSize": 1}, {"Arn": f"{LAYER}:2", "CodeSize": 1}],
+            "LastModified": "2026-01-01T00:00:00.000+0000",
+            "RevisionId": "1",
+        }
+    )
+    looks: int = 0
+    """How often somebody looked at the configuration."""
+    look_faults: list[Exception] = field(default_factory=list)
 
     def fail(self, code: str, status: int) -> None:
         """Makes the next call fail."""
         self.faults.append(fault("Invoke", code, status))
+
+    def get_function_configuration(self, *, FunctionName: str) -> dict[str, Any]:
+        assert FunctionName == FUNCTION
+        self.looks += 1
+        if self.look_faults:
+            raise self.look_faults.pop(0)
+        return self.configuration
 
     def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:
         assert FunctionName == FUNCTION
@@ -189,14 +212,17 @@ class Pipeline:
             item = self._step("REPLAY", run, Batch=item)
         raise AssertionError("the item never ends")
 
+    def handler(self) -> Handler:
+        """The function in a new sandbox."""
+        return Handler(lambda: (self.s3, self.function), self.clock)  # type: ignore[arg-type,return-value]  # fakes
+
     def _step(self, step: str, run: dict[str, Any], **rest: Any) -> dict[str, Any]:
         # What passes from step to step is JSON.
-        handler = Handler(lambda: (self.s3, self.function), self.clock)  # type: ignore[arg-type,return-value]  # fakes
         event = json.loads(json.dumps({"Step": step, "Run": run, **rest}))
-        answer: dict[str, Any] = json.loads(json.dumps(handler(event, self.context)))
+        answer: dict[str, Any] = json.loads(json.dumps(self.handler()(event, self.context)))
         return answer
 
-    def parsed(self, **plan: int) -> Run:
+    def parsed(self, **plan: int | str) -> Run:
         return Run.parse({**self.run, "Plan": plan})
 
 
