@@ -6,14 +6,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from archive_replay.faults import Denied, ReplayStopped
 from archive_replay.functions import Functions
 from archive_replay.planning import Plan, plan
-from archive_replay.publishing import publish
+from archive_replay.publishing import check_unchanged, publish
 from archive_replay.replaying import Worker
 from archive_replay.settings import Run, Selection, WorkItem
 from archive_replay.storage import Storage, connect
@@ -45,6 +45,9 @@ class Clock:
 _PAUSES = (1, 2, 4, 8, 8)
 """Seconds between tries while access is denied: most policies are known within some seconds, some within twenty."""
 
+_CHECKED_FOR = timedelta(seconds=30)
+"""How long the user's function is taken to be unchanged while batches are published one after the other."""
+
 
 class Handler:
     """The Lambda function.
@@ -57,6 +60,8 @@ class Handler:
     def __init__(self, clients: Callable[[], tuple[S3Client, LambdaClient]], clock: Clock) -> None:
         self._clients = clients
         self._clock = clock
+        self._checked: dict[str, datetime] = {}
+        """When the user's function was last seen to be what the run was planned with."""
         self._steps: dict[str, Callable[[Mapping[str, Any], Run, Context], dict[str, Any]]] = {
             "PLAN": self._plan,
             "REPLAY": self._replay,
@@ -113,15 +118,24 @@ class Handler:
     def _summarise(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
         error = _described(event["State"].get("Error"))
         try:
-            summary, cause = summarise(run, self._storage(), now=self._clock.now(), error=error)
+            summary, cause = summarise(
+                run, self._storage(), lambda: self._check_function(run), now=self._clock.now(), error=error
+            )
         except ReplayStopped as stopped:
             return _failure("ReplayFailed", str(stopped))
         if cause:
             return _failure("ReplayFailed", cause)
         return {"Run": event["Run"], "ManifestKey": run.manifest_key, "Summary": summary}
 
-    def _publish(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
-        publish(run, WorkItem.parse(event["Batch"]), self._storage())
+    def _publish(self, event: Mapping[str, Any], run: Run, context: Context) -> dict[str, Any]:
+        publish(
+            run,
+            WorkItem.parse(event["Batch"]),
+            self._storage(),
+            lambda: self._check_function_again(run),
+            now=self._clock.now,
+            call=context.aws_request_id,
+        )
         return {}
 
     def _close(self, event: Mapping[str, Any], run: Run, _: Context) -> dict[str, Any]:
@@ -141,6 +155,16 @@ class Handler:
             except Denied:
                 self._clock.sleep(pause)
         return action()
+
+    def _check_function(self, run: Run) -> None:
+        check_unchanged(run, self._functions(run).digest)
+
+    def _check_function_again(self, run: Run) -> None:
+        # Lambda answers 15 such requests a second for a whole account, deploys among them.
+        now = self._clock.now()
+        if self._checked.get(run.name, datetime.min.replace(tzinfo=UTC)) < now - _CHECKED_FOR:
+            self._check_function(run)
+            self._checked = {run.name: now}
 
     def _storage(self) -> Storage:
         return Storage(self._clients()[0])
