@@ -274,8 +274,10 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
                 PolicyStatement(actions=["s3:GetObject"], resources=written),
                 PolicyStatement(actions=["s3:PutObject", "s3:AbortMultipartUpload"], resources=written),
                 PolicyStatement(actions=["s3:DeleteObject"], resources=[written[1], staged]),
+                # Its configuration, too: a run publishes only what the function made that it was planned with.
                 PolicyStatement(
-                    actions=["lambda:InvokeFunction"], resources=[self._transform.function.function_arn]
+                    actions=["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"],
+                    resources=[self._transform.function.function_arn],
                 ),
             ],
         )

@@ -11,10 +11,14 @@ from archive_replay.faults import Denied, ReplayStopped, Throttled
 
 ABSENT = {"404", "NoSuchKey", "NotFound"}
 DENIED = {"403", "AccessDenied", "AccessDeniedException", "Forbidden", "AllAccessDisabled"}
-_PASSING = {
-    "SlowDown",
-    "RequestTimeout",
+PASSING = {
+    "InternalError",
     "NoSuchUpload",  # completed before, when boto3 repeats what had no answer
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "ThrottlingException",
 }
 _PASSING_STATUS = {408, 410, 429}
 """Lambda answers 408 and 410 while a function's file system does not (API `Invoke`, EFS...Exception)."""
@@ -36,7 +40,7 @@ def explained(action: str) -> Iterator[None]:
 def is_passing(error: ClientError) -> bool:
     """Whether the same work may go well later."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or status in _PASSING_STATUS or code_of(error) in _PASSING
+    return status >= 500 or status in _PASSING_STATUS or code_of(error) in PASSING
 
 
 def code_of(error: ClientError) -> str:

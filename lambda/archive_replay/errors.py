@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from archive_replay.faults import Superseded
+from archive_replay.faults import Superseded, told
+from archive_replay.settings import Run
 from archive_replay.storage import Storage
 from archive_replay.tally import Tally
 
@@ -27,18 +28,16 @@ class Errors:
         name: As what.
         key: The object that is replayed.
         result: What its published result is called.
-        started: When the run began; what a run noted that began later stays.
+        run: The execution; what a run noted that began later stays.
     """
 
-    def __init__(
-        self, storage: Storage, bucket: str, name: str, key: str, *, result: str, started: str
-    ) -> None:
+    def __init__(self, storage: Storage, bucket: str, name: str, key: str, *, result: str, run: Run) -> None:
         self._storage = storage
         self._bucket = bucket
         self._name = name
         self._key = key
         self._result = result
-        self._started = started
+        self._run = run
         self._upload: Upload | None = None
         self.unreadable = 0
         self.tally = Tally()
@@ -51,7 +50,7 @@ class Errors:
     ) -> None:
         if self._upload:
             # What a later run found out about the object is what holds, if that was no error too.
-            if kind is None and self._storage.started(self._bucket, self._result) > self._started:
+            if kind is None and self._storage.started(self._bucket, self._result) > self._run.started:
                 kind = Superseded
             with suppress(Superseded):
                 self._upload.__exit__(kind, error, trace)
@@ -64,7 +63,7 @@ class Errors:
             data = {"message": message.decode()}
         except UnicodeDecodeError:
             data = {"rawData": b64encode(message).decode()}  # as Firehose calls it in its own error output
-        self._write({"key": self._key, "number": number, "reason": reason, **data})
+        self._write({"key": self._key, "number": number, "reason": told(reason), **data})
 
     def add_unreadable(self, number: int, text: bytes, reason: str) -> None:
         """Writes down what cannot be read as a message."""
@@ -73,11 +72,9 @@ class Errors:
 
     def add_object(self, reason: str) -> None:
         """Writes down that the object as a whole failed."""
-        self._write({"key": self._key, "reason": reason})
+        self._write({"key": self._key, "reason": told(reason)})
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if not self._upload:
-            self._upload = self._storage.upload(
-                self._bucket, self._name, compress=True, started=self._started
-            )
-        self._upload.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+            self._upload = self._storage.upload(self._bucket, self._name, run=self._run)
+        self._upload.write(json.dumps(entry, ensure_ascii=False).encode(errors="replace") + b"\n")

@@ -1,7 +1,8 @@
 """What goes wrong, by how far it reaches: a payload, an object, a step that is repeated later, or the run."""
 
-MAX_REASON = 1_000
-"""Characters of a reason: a function that quotes its event in an error must not store that with every message."""
+MAX_REASON = 2_000
+"""Characters of a reason, with a key of 1,024 in it. A function that quotes its event in an error must not store that
+with every message."""
 
 
 def told(text: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from archive_replay.aws_errors import DENIED, code_of, described, is_passing
+from archive_replay.aws_errors import DENIED, code_of, described, explained, is_passing
 from archive_replay.faults import Denied, FunctionFailed, ReplayStopped, Throttled
 
 if TYPE_CHECKING:
@@ -80,6 +81,28 @@ class Functions:
         if response.get("FunctionError"):
             raise FunctionFailed(_error_of(body))
         return body
+
+    def digest(self) -> str:
+        """A digest of the function's code, and of what is configured that decides its results.
+
+        Raises:
+            Throttled: Lambda does not tell now, and may later.
+            ReplayStopped: The function is not there, or may not be looked at.
+        """
+        with explained(f"read the configuration of your function {self.arn}"):
+            values = self.client.get_function_configuration(FunctionName=self.arn)
+        environment = values.get("Environment", {})
+        decisive = [
+            values.get("CodeSha256"),
+            [layer.get("Arn") for layer in values.get("Layers", ())],
+            values.get("Runtime"),
+            values.get("Handler"),
+            values.get("ImageConfigResponse", {}).get("ImageConfig"),
+            environment.get("Variables"),
+            # Who may not use the environment's key is not shown the variables: then any change counts.
+            values.get("LastModified") if "Error" in environment else None,
+        ]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def _error_of(body: bytes) -> str:

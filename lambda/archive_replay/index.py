@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +14,7 @@ from archive_replay.faults import ReplayStopped, told
 from archive_replay.functions import Functions
 from archive_replay.patience import Clock, Patience, Remaining
 from archive_replay.planning import plan
-from archive_replay.publishing import publish
+from archive_replay.publishing import check_unchanged, publish
 from archive_replay.replaying import Worker
 from archive_replay.settings import Run, Selection, WorkItem
 from archive_replay.storage import Storage, connect
@@ -45,6 +46,9 @@ _Step = Callable[[Mapping[str, Any], Run, _Call], dict[str, Any]]
 """Takes the event, the run and the call. In a run that must end it raises `ReplayStopped`, of which the state machine
 is told under the name that stands beside the step."""
 
+_CHECKED_FOR = timedelta(seconds=30)
+"""How long the user's function is taken to be unchanged while batches are published one after the other."""
+
 
 class Handler:
     """The Lambda function.
@@ -57,6 +61,8 @@ class Handler:
     def __init__(self, clients: Callable[[], tuple[S3Client, LambdaClient]], clock: Clock) -> None:
         self._clients = clients
         self._clock = clock
+        self._checked: dict[str, datetime] = {}
+        """When the user's function was last seen to be what the run was planned with."""
         self._steps: dict[str, tuple[_Step, str]] = {
             "PLAN": (self._plan, "SelectionFailed"),
             "REPLAY": (self._replay, ""),
@@ -100,7 +106,13 @@ class Handler:
             selection = Selection.parse(event["Messages"])
         except ValueError as error:
             raise ReplayStopped(str(error)) from error
-        planned = plan(run, selection, self._storage(), now=self._clock.now())
+        planned = plan(
+            run,
+            selection,
+            self._storage(),
+            now=self._clock.now(),
+            function_digest=self._functions(run).digest(),
+        )
         # From here on the steps are given this run: its settings stand once in the definition.
         return {"Run": {**event["Run"], "Plan": planned.properties()}, "ManifestKey": run.manifest_key}
 
@@ -113,13 +125,22 @@ class Handler:
 
     def _summarise(self, event: Mapping[str, Any], run: Run, _: _Call) -> dict[str, Any]:
         error = _described(event["State"].get("Error"))
-        summary, cause = summarise(run, self._storage(), now=self._clock.now(), error=error)
+        summary, cause = summarise(
+            run, self._storage(), lambda: self._check_function(run), now=self._clock.now(), error=error
+        )
         if cause:
             return _failure("ReplayFailed", cause)
         return {"Run": event["Run"], "ManifestKey": run.manifest_key, "Summary": summary}
 
-    def _publish(self, event: Mapping[str, Any], run: Run, _: _Call) -> dict[str, Any]:
-        publish(run, WorkItem.parse(event["Batch"]), self._storage())
+    def _publish(self, event: Mapping[str, Any], run: Run, call: _Call) -> dict[str, Any]:
+        publish(
+            run,
+            WorkItem.parse(event["Batch"]),
+            self._storage(),
+            lambda: self._check_function_again(run),
+            now=self._clock.now,
+            call=call.id,
+        )
         return {}
 
     def _close(self, event: Mapping[str, Any], run: Run, _: _Call) -> dict[str, Any]:
@@ -128,15 +149,27 @@ class Handler:
         summary, cause = close(run, state["Summary"], self._storage(), now=self._clock.now(), error=error)
         return _failure("PublishingFailed", cause) if cause else {"Summary": summary}
 
+    def _check_function(self, run: Run) -> None:
+        check_unchanged(run, self._functions(run).digest)
+
+    def _check_function_again(self, run: Run) -> None:
+        # Lambda answers 15 such requests a second for a whole account, deploys among them.
+        now = self._clock.now()
+        if self._checked.get(run.name, datetime.min.replace(tzinfo=UTC)) < now - _CHECKED_FOR:
+            self._check_function(run)
+            self._checked = {run.name: now}
+
     def _storage(self) -> Storage:
         return Storage(self._clients()[0])
 
+    def _functions(self, run: Run) -> Functions:
+        return Functions(self._clients()[1], run.settings.function.arn)
+
     def _worker(self, run: Run, call: _Call) -> Worker:
-        functions = Functions(self._clients()[1], run.settings.function.arn)
         return Worker(
             run,
             self._storage(),
-            functions.invoke,
+            self._functions(run).invoke,
             now=self._clock.now,
             call=call.id,
             remaining=call.remaining,

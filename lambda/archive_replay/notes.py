@@ -6,12 +6,13 @@ repeats neither replaces the note of another call nor counts an object twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
+from archive_replay.faults import told
 from archive_replay.settings import Run, WorkItem
 from archive_replay.storage import CONNECTIONS, Storage
 from archive_replay.tally import Tally
@@ -19,7 +20,7 @@ from archive_replay.tally import Tally
 
 @dataclass(frozen=True)
 class Note:
-    """What one call of a worker did.
+    """What one call of a worker replayed.
 
     Args:
         finished: When the call ended, as an ISO 8601 time in UTC: the later note of an object counts.
@@ -45,7 +46,7 @@ class Note:
             f"{run.results_prefix}{item.number:06d}-{item.part:03d}-{call}.json",
             {
                 "Finished": self.finished,
-                "Stopped": self.stopped,
+                "Stopped": told(self.stopped),
                 "Objects": {key: vars(tally) for key, tally in self.objects.items()},
             },
         )
@@ -60,24 +61,90 @@ class Note:
         )
 
 
+@dataclass(frozen=True)
+class PublishingNote:
+    """What one call of a worker published.
+
+    Args:
+        finished: When the call ended, as an ISO 8601 time in UTC: the later note of an object counts.
+        stopped: Why the run cannot go on; an empty text when it can.
+        objects: By key of each object that the call finished, whether a run that began later had been there.
+    """
+
+    finished: str
+    stopped: str
+    objects: Mapping[str, bool]
+
+    def write(self, storage: Storage, run: Run, item: WorkItem, *, call: str) -> None:
+        """Writes the note; see `Note.write`."""
+        storage.write_json(
+            run.settings.destination.bucket,
+            f"{run.published_prefix}{item.number:06d}-{call}.json",
+            {"Finished": self.finished, "Stopped": told(self.stopped), "Objects": self.objects},
+        )
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> PublishingNote:
+        """Reads a note."""
+        return cls(values["Finished"], values["Stopped"], values["Objects"])
+
+
 def summed(storage: Storage, run: Run) -> tuple[Tally, str]:
     """Adds up all notes of a run, each object once.
 
     Returns:
         What happened to all objects, and why the run cannot go on: an empty text when it can.
     """
-    bucket = run.settings.destination.bucket
-    keys = (item.key for item in storage.list(bucket, run.results_prefix))
     total, stopped = Tally(), ""
-    with ThreadPoolExecutor(CONNECTIONS) as readers:
-        read = readers.map(lambda key: (key, Note.parse(storage.read_json(bucket, key))), keys)
-        # The notes of a work item stand together, for its number comes first in their names.
-        for _, group in groupby(read, key=lambda each: each[0].removeprefix(run.results_prefix)[:6]):
-            notes = sorted((note for _, note in group), key=lambda note: note.finished)
-            stopped = stopped or next((note.stopped for note in notes if note.stopped), "")
-            objects: dict[str, Tally] = {}
-            for note in notes:
-                objects.update(note.objects)
-            for tally in objects.values():
-                total.add(tally)
+    for notes in _by_work_item(storage, run, run.results_prefix, Note.parse):
+        stopped = stopped or next((note.stopped for note in notes if note.stopped), "")
+        objects: dict[str, Tally] = {}
+        for note in notes:
+            objects.update(note.objects)
+        for tally in objects.values():
+            total.add(tally)
     return total, stopped
+
+
+@dataclass
+class Published:
+    """What became of publishing.
+
+    Args:
+        objects: How many it is finished for.
+        superseded: Of how many a later run's result was in its place.
+        stopped: Why some worker could not go on.
+    """
+
+    objects: int = 0
+    superseded: int = 0
+    stopped: str = ""
+
+
+def published(storage: Storage, run: Run) -> Published:
+    """Adds up all notes on publishing, each object once."""
+    total = Published()
+    for notes in _by_work_item(storage, run, run.published_prefix, PublishingNote.parse):
+        total.stopped = total.stopped or next((note.stopped for note in notes if note.stopped), "")
+        objects: dict[str, bool] = {}
+        for note in notes:
+            objects.update(note.objects)
+        total.objects += len(objects)
+        total.superseded += sum(objects.values())
+    return total
+
+
+_AnyNote = TypeVar("_AnyNote", Note, PublishingNote)
+
+
+def _by_work_item(
+    storage: Storage, run: Run, prefix: str, parse: Callable[[Mapping[str, Any]], _AnyNote]
+) -> Iterator[Sequence[_AnyNote]]:
+    """The notes under the prefix, those of a work item together and the latest last."""
+    bucket = run.settings.destination.bucket
+    keys = (item.key for item in storage.list(bucket, prefix))
+    with ThreadPoolExecutor(CONNECTIONS) as readers:
+        read = readers.map(lambda key: (key, parse(storage.read_json(bucket, key))), keys)
+        # They stand together, for the number comes first in their names.
+        for _, group in groupby(read, key=lambda each: each[0].removeprefix(prefix)[:6]):
+            yield sorted((note for _, note in group), key=lambda note: note.finished)

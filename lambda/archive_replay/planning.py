@@ -37,17 +37,22 @@ class Plan:
     bytes: int = 0
     skipped: int = 0
     """Objects in the partitions concerned whose keys do not follow the layout."""
+    function_digest: str = ""
+    """What the user's function is while planning."""
 
-    def properties(self) -> dict[str, int]:
+    def properties(self) -> dict[str, int | str]:
         return {
             "Objects": self.objects,
             "WorkItems": self.work_items,
             "Bytes": self.bytes,
             "Skipped": self.skipped,
+            "FunctionDigest": self.function_digest,
         }
 
 
-def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> Plan:
+def plan(
+    run: Run, selection: Selection, storage: Storage, *, now: datetime, function_digest: str = ""
+) -> Plan:
     """Writes the run's manifest.
 
     Args:
@@ -55,6 +60,7 @@ def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> 
         selection: Which messages it replays.
         storage: Where the archive and the manifest are.
         now: The current time: an open end ends there.
+        function_digest: What the user's function is: only its results are published.
 
     Returns:
         What the manifest holds.
@@ -62,7 +68,7 @@ def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> 
     Raises:
         ReplayStopped: The archive cannot be listed, or the selection is not of this archive.
     """
-    result = Plan()
+    result = Plan(function_digest=function_digest)
     objects = _counted(_selected(run.settings, selection, storage, result, now=now), result)
     with storage.upload(run.settings.destination.bucket, run.manifest_key) as manifest:
         for item in work_items(objects, workers=run.settings.workers):

@@ -5,12 +5,15 @@ Until here a run has touched nothing that earlier runs have published: one that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
-from archive_replay.faults import ReplayStopped, Superseded
+from archive_replay.faults import ReplayStopped, Superseded, Throttled
 from archive_replay.layouts import layout_of
+from archive_replay.notes import PublishingNote
 from archive_replay.settings import Run, WorkItem
 from archive_replay.storage import Storage
 
@@ -18,33 +21,78 @@ COPIES = 8
 """Results copied at the same time: S3 does the work, and what takes time is to ask it."""
 
 
-def publish(run: Run, item: WorkItem, storage: Storage) -> None:
+def check_unchanged(run: Run, digest: Callable[[], str]) -> None:
+    """Refuses to publish what two different functions made.
+
+    An execution that is redriven goes on with the function as it is now: after a failed deploy that is the old one.
+
+    Args:
+        run: The execution.
+        digest: Tells what the user's function is now.
+
+    Raises:
+        ReplayStopped: It is not what it was when the run was planned, or cannot be looked at.
+        Throttled: The step should be repeated later.
+    """
+    # A run that an earlier version of this library planned has no digest.
+    if run.function_digest and digest() != run.function_digest:
+        raise ReplayStopped(
+            "your function has changed since this run was planned, and its results may be a mix of both; "
+            "deploy again or start a new run: a redriven execution cannot publish"
+        )
+
+
+def publish(
+    run: Run,
+    item: WorkItem,
+    storage: Storage,
+    check: Callable[[], None],
+    *,
+    now: Callable[[], datetime],
+    call: str,
+) -> None:
     """Publishes the results of a work item's objects; what has been published already is passed over.
 
     Args:
         run: The execution.
         item: Which objects.
         storage: Where the results are, and go.
+        check: Raises `ReplayStopped` if the run must not publish.
+        now: Tells the time.
+        call: The id of this call of the worker.
 
     Raises:
-        ReplayStopped: A result is gone, or cannot be written.
+        ReplayStopped: A result is gone, or cannot be written, or none must be published.
         Throttled: The work item should be repeated later.
     """
-    bucket = run.settings.destination.bucket
-    names = [layout_of(run.settings.source).output_name(key) for key in item.keys]
-    superseded, stopped = 0, ""
+    pending: dict[str, Future[_Published]] = {}
+    errors: list[BaseException] = []
     try:
-        with ThreadPoolExecutor(COPIES) as copies:
-            published = list(copies.map(lambda name: _publish(run, name, storage), names))
-        superseded = sum(each.superseded for each in published)
-        storage.remove_each(bucket, [key for each in published for key in each.staged])
+        check()
     except ReplayStopped as error:
-        stopped = str(error)
-    note = {"Stopped": stopped, "Superseded": superseded}
-    # Under the same name when repeated, so nothing counts twice.
-    storage.write_json(bucket, f"{run.published_prefix}{item.number:06d}.json", note)
+        errors.append(error)
+    else:
+        layout = layout_of(run.settings.source)
+        # One that fails keeps none of the others: all are waited for.
+        with ThreadPoolExecutor(COPIES) as copies:
+            for key in item.keys:
+                pending[key] = copies.submit(_publish, run, layout.output_name(key), storage)
+        errors += filter(None, (each.exception() for each in pending.values()))
+    stopped = next((error for error in errors if isinstance(error, ReplayStopped)), None)
+    if errors and not stopped:
+        raise errors[0]
+    published = {key: each.result() for key, each in pending.items() if not each.exception()}
+    PublishingNote(
+        now().isoformat(),
+        str(stopped or ""),
+        {key: each.superseded for key, each in published.items()},
+    ).write(storage, run, item, call=call)
+    # Last, and without a word: what is left in the run's own folder does no harm.
+    with suppress(ReplayStopped, Throttled):
+        staged = [each.staged for each in published.values() if each.staged]
+        storage.remove_each(run.settings.destination.bucket, staged)
     if stopped:
-        raise ReplayStopped(stopped)
+        raise stopped
 
 
 @dataclass(frozen=True)
@@ -53,7 +101,7 @@ class _Published:
 
     superseded: bool = False
     """Whether that of a run that began later was in its place."""
-    staged: Sequence[str] = ()
+    staged: str = ""
     """What is of no more use."""
 
 
@@ -62,18 +110,16 @@ def _publish(run: Run, name: str, storage: Storage) -> _Published:
     bucket, staged = destination.bucket, run.staged_prefix + name
     target, errors = destination.prefix + name, destination.errors_prefix + name
     try:
-        copied = storage.copy(bucket, staged, target, started=run.started)
+        copied = storage.copy(bucket, staged, target, run=run)
     except Superseded:
-        return _Published(superseded=True, staged=[staged])
-    noted = storage.started(bucket, errors)
+        return _Published(superseded=True, staged=staged)
     if copied:
-        if noted and noted < run.started:
-            # What earlier runs noted of the object is settled. What this run did stays, and a later one: so it goes
-            # at once, and not with the others at the end, when another run may have noted something.
-            storage.remove(bucket, errors)
-        return _Published(staged=[staged])
-    if noted < run.started:
-        # It did not fail, of which there would be a note: then it was published before, or is gone.
+        # What earlier runs noted of the object is settled. It goes at once, and not with the others at the end, when
+        # another run may have noted something.
+        storage.remove_older(bucket, errors, run=run)
+        return _Published(staged=staged)
+    if storage.started(bucket, errors) < run.started:
+        # It neither failed nor was skipped, of which there would be a note: it was published before, or is gone.
         published = storage.started(bucket, target)
         if published < run.started:
             raise ReplayStopped(f"the staged result s3://{bucket}/{staged} is gone")

@@ -288,8 +288,7 @@ class Worker:
                 with self._storage.upload(
                     settings.destination.bucket,
                     self._staged(key),
-                    compress=True,
-                    started=self._run.started,
+                    run=self._run,
                     shared=False,
                 ) as results:
                     for found in calls.ordered(invoked, given, turn=turn):
@@ -350,7 +349,7 @@ class Worker:
             destination.errors_prefix + name,
             key,
             result=destination.prefix + name,
-            started=self._run.started,
+            run=self._run,
         )
 
     def _transform(self, key: str) -> Transform:

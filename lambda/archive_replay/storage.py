@@ -11,18 +11,31 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.session import Session
 
-from archive_replay.aws_errors import ABSENT, CONFLICT, DENIED, code_of, described, explained, is_passing
-from archive_replay.faults import ObjectFailure, ReplayStopped, Throttled, Unreadable
+from archive_replay.aws_errors import (
+    ABSENT,
+    CONFLICT,
+    DENIED,
+    PASSING,
+    code_of,
+    described,
+    explained,
+    is_passing,
+)
+from archive_replay.faults import Denied, ObjectFailure, ReplayStopped, Throttled, Unreadable
+from archive_replay.settings import Run
 from archive_replay.uploads import STARTED, Upload, condition_on, head
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.client import LambdaClient
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import ErrorTypeDef
 
 CHUNK = 1 << 20
 """Bytes read at once."""
 CONNECTIONS = 16
 """Requests to S3 at the same time."""
+REMOVALS = 3
+"""Tries to remove an object before it is left to the step's repetition."""
 
 _NOT_IN_ONE = {"InvalidRequest", "NotImplemented"}
 """What S3 answers to a copy of more than 5 GB, and where it knows no condition on a copy."""
@@ -95,30 +108,21 @@ class Storage:
     def write_json(self, bucket: str, key: str, value: Any) -> None:
         """Writes the value as one JSON object."""
         with self.upload(bucket, key) as upload:
-            upload.write(json.dumps(value, indent=1).encode())
+            # Half of a surrogate pair is no text: whoever reads it could not write it again.
+            upload.write(json.dumps(value, indent=1, ensure_ascii=False).encode(errors="replace"))
 
-    def upload(
-        self, bucket: str, key: str, *, compress: bool = False, started: str = "", shared: bool = True
-    ) -> Upload:
-        """An object that is written whole or not at all.
+    def upload(self, bucket: str, key: str, *, run: Run | None = None, shared: bool = True) -> Upload:
+        """An object that is written whole or not at all; see `Upload`."""
+        return Upload(self.s3, bucket, key, run=run, shared=shared)
 
-        Args:
-            bucket: Where.
-            key: As what.
-            compress: Whether to gzip what is written.
-            started: When the run began that writes it; a result of a run that began later then stays.
-            shared: Whether other runs write there too.
-        """
-        return Upload(self.s3, bucket, key, compress=compress, started=started, shared=shared)
-
-    def copy(self, bucket: str, key: str, target: str, *, started: str) -> bool:
+    def copy(self, bucket: str, key: str, target: str, *, run: Run) -> bool:
         """Copies an object within its bucket, in S3; a target that a run wrote that began later stays.
 
         Args:
             bucket: Where both are.
             key: What is copied, its metadata too.
             target: As what.
-            started: When the run began that copies.
+            run: The run that copies.
 
         Returns:
             Whether there was anything to copy.
@@ -129,7 +133,7 @@ class Storage:
         with explained(f"write s3://{bucket}/{target}"):
             for _ in range(5):
                 try:
-                    self._copy(bucket, key, target, started, condition_on(self.s3, bucket, target, started))
+                    self._copy(bucket, key, target, run, condition_on(self.s3, bucket, target, run))
                     return True
                 except ClientError as error:
                     if code_of(error) in ABSENT | DENIED and head(self.s3, bucket, key) is None:
@@ -138,7 +142,7 @@ class Storage:
                         raise
         raise Throttled(f"s3://{bucket}/{target} is being written by another run")
 
-    def _copy(self, bucket: str, key: str, target: str, started: str, condition: dict[str, str]) -> None:
+    def _copy(self, bucket: str, key: str, target: str, run: Run, condition: dict[str, str]) -> None:
         source: Any = {"Bucket": bucket, "Key": key}
         try:
             self.s3.copy_object(Bucket=bucket, Key=target, CopySource=source, **condition)  # type: ignore[arg-type] # IfMatch or IfNoneMatch
@@ -148,15 +152,25 @@ class Storage:
         except ClientError as error:
             if code_of(error) not in _NOT_IN_ONE:
                 raise
-        size = self.s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
-        upload = Upload(self.s3, bucket, target, compress=False, started=started)
-        upload.copy(source, size, condition)
+        Upload(self.s3, bucket, target, run=run).copy(source, condition)
 
     def started(self, bucket: str, key: str) -> str:
         """When the run began that wrote the object; an empty text when there is none, or no run wrote it."""
         with explained(f"look at s3://{bucket}/{key}"):
             found = head(self.s3, bucket, key)
         return found["Metadata"].get(STARTED, "") if found else ""
+
+    def remove_older(self, bucket: str, key: str, *, run: Run) -> None:
+        """Removes the object if an earlier run wrote it; what this run or a later one wrote stays."""
+        with explained(f"remove s3://{bucket}/{key}"):
+            found = head(self.s3, bucket, key)
+            if not found or not "" < found["Metadata"].get(STARTED, "") < run.started:
+                return
+            try:
+                self.s3.delete_object(Bucket=bucket, Key=key, IfMatch=found["ETag"])
+            except ClientError as error:
+                if code_of(error) not in CONFLICT | ABSENT:  # else another run was faster
+                    raise
 
     def remove(self, bucket: str, key: str) -> None:
         """Removes the object, if it is there."""
@@ -168,16 +182,35 @@ class Storage:
         self.remove_each(bucket, [item.key for item in self.list(bucket, prefix)])
 
     def remove_each(self, bucket: str, keys: Sequence[str]) -> None:
-        """Removes the objects, those that are there, a thousand with a request."""
+        """Removes the objects, those that are there, a thousand with a request.
+
+        S3 answers for each key: one that failed is no reason to keep the others.
+
+        Raises:
+            ReplayStopped: Some cannot be removed; all others are.
+            Throttled: Some may be removed later; all others are.
+        """
+        left, final = list(keys), None
+        for _ in range(REMOVALS):
+            errors = list(self._refused(bucket, left))
+            final = next((error for error in errors if error.get("Code") not in PASSING), final)
+            left = [error.get("Key", "") for error in errors if error.get("Code") in PASSING]
+            if not left:
+                break
+        if error := final or next(iter(errors), None):
+            kind = Denied if error.get("Code") in DENIED else ReplayStopped if final else Throttled
+            raise kind(
+                f"cannot remove s3://{bucket}/{error.get('Key')}: {error.get('Code')}: {error.get('Message')}"
+            )
+
+    def _refused(self, bucket: str, keys: Sequence[str]) -> Iterator[ErrorTypeDef]:
+        """Removes the objects, and gives the errors of those that S3 did not remove."""
         for some in (keys[first : first + 1000] for first in range(0, len(keys), 1000)):
             with explained(f"remove s3://{bucket}/{some[0]}"):
                 answer = self.s3.delete_objects(
                     Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
                 )
-            for error in answer.get("Errors", ()):
-                raise ReplayStopped(
-                    f"cannot remove s3://{bucket}/{error.get('Key')}: {error.get('Code')}: {error.get('Message')}"
-                )
+            yield from answer.get("Errors", ())
 
 
 def connect() -> tuple[S3Client, LambdaClient]:

@@ -5,23 +5,24 @@ The verdict decides whether the staged results are published. The summary is the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from archive_replay.faults import ReplayStopped
-from archive_replay.notes import summed
+from archive_replay.faults import ReplayStopped, Throttled
+from archive_replay.notes import published, summed
 from archive_replay.settings import Run
-from archive_replay.storage import CONNECTIONS, Storage
+from archive_replay.storage import Storage
 from archive_replay.tally import Tally
 
 MAX_CAUSE = 4000
 """Characters of a cause: Step Functions takes 32,768, CloudFormation shows far fewer."""
 
 
-def summarise(run: Run, storage: Storage, *, now: datetime, error: str = "") -> tuple[dict[str, Any], str]:
+def summarise(
+    run: Run, storage: Storage, check: Callable[[], None], *, now: datetime, error: str = ""
+) -> tuple[dict[str, Any], str]:
     """Adds up the results of a run's workers, and writes the summary as it is before anything is published.
 
     What a run has staged that has failed is removed.
@@ -29,6 +30,7 @@ def summarise(run: Run, storage: Storage, *, now: datetime, error: str = "") -> 
     Args:
         run: The execution.
         storage: Where results and summary are.
+        check: Raises `ReplayStopped` if the run must not publish.
         now: The current time.
         error: Why the Distributed Map ended early, if it did.
 
@@ -38,14 +40,16 @@ def summarise(run: Run, storage: Storage, *, now: datetime, error: str = "") -> 
     bucket = run.settings.destination.bucket
     tally, stopped = summed(storage, run)
     missing = run.objects - tally.objects
-    cause = _cause(run, tally, missing=missing, error=stopped or error)
+    cause = _cause(run, tally, missing=missing, error=stopped or error) or (
+        _refusal(check) if run.objects else ""
+    )
     summary = {
         "status": "FAILED" if cause else "REPLAYED" if run.objects else "SUCCEEDED",
         "objects": run.objects,
         "objectsFailed": tally.failed_objects,
         "objectsSuperseded": 0,
         "objectsNotReplayed": missing,
-        "objectsSkipped": run.skipped,
+        "objectsSkipped": run.skipped + tally.skipped_objects,
         "messagesIn": tally.messages_in,
         "messagesOut": tally.messages_out,
         "messagesDropped": tally.messages_dropped,
@@ -60,7 +64,7 @@ def summarise(run: Run, storage: Storage, *, now: datetime, error: str = "") -> 
     storage.write_json(bucket, run.summary_key, summary)
     if cause:
         # That the run has failed matters more than what it leaves in its own folder.
-        with suppress(ReplayStopped):
+        with suppress(ReplayStopped, Throttled):
             storage.remove_all(bucket, run.staged_prefix)
     return summary, cause
 
@@ -80,27 +84,21 @@ def close(
     Returns:
         The summary, and why publishing has failed: an empty text when it has not.
     """
-    bucket = run.settings.destination.bucket
-    keys = [item.key for item in storage.list(bucket, run.published_prefix)]
-    done, superseded, stopped = 0, 0, ""
-    with ThreadPoolExecutor(CONNECTIONS) as readers:
-        for note in readers.map(lambda key: storage.read_json(bucket, key), keys):
-            stopped = stopped or note["Stopped"]
-            superseded += note["Superseded"]
-            done += not note["Stopped"]
+    done = published(storage, run)
     cause = ""
-    if error or stopped or done < run.work_items:
-        cause = (
-            f"{done:,} of {run.work_items:,} work items were published; "
-            f"{stopped or error or 'workers left no notes'}"
-        )[:MAX_CAUSE]
+    # A worker may come to its end after it has published all: so the notes decide, and not how the map ended.
+    if done.objects < run.objects:
+        cause = _bounded(
+            f"publishing finished for {done.objects:,} of {run.objects:,} objects; "
+            f"{done.stopped or error or 'workers left no notes'}"
+        )
     closed = {
         **summary,
         "status": "FAILED" if cause else "SUCCEEDED",
-        "objectsSuperseded": superseded,
+        "objectsSuperseded": done.superseded,
         "durationSeconds": _duration(run, now),
     }
-    storage.write_json(bucket, run.summary_key, closed)
+    storage.write_json(run.settings.destination.bucket, run.summary_key, closed)
     return closed, cause
 
 
@@ -124,9 +122,23 @@ def _cause(run: Run, tally: Tally, *, missing: int, error: str) -> str:
         + f", tolerated are {run.settings.tolerated_failure_percentage:g}%"
     )
     if not tally.failures:
-        return f"{numbers}; {error or 'workers left no results'}"[:MAX_CAUSE]
+        return _bounded(f"{numbers}; {error or 'workers left no results'}")
     first = "; ".join(
         f"{failure['Key']}{' message ' + str(failure['Number']) if 'Number' in failure else ''}: {failure['Reason']}"
         for failure in tally.failures[:3]
     )
-    return f"{numbers}; first: {first}"[:MAX_CAUSE]
+    return _bounded(f"{numbers}; first: {first}")
+
+
+def _refusal(check: Callable[[], None]) -> str:
+    """Why a run must not publish that has gone well; empty when it may."""
+    try:
+        check()
+    except ReplayStopped as error:
+        return _bounded(str(error))
+    return ""
+
+
+def _bounded(cause: str) -> str:
+    # Half of a surrogate pair in an answer would end the process: Lambda's runtime cannot encode it.
+    return cause[:MAX_CAUSE].encode(errors="replace").decode()

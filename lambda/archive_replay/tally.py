@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from archive_replay.faults import told
+
 MAX_TOLD = 10
 """Failures that a tally tells of; the errors prefix has all of them."""
-MAX_REASON = 1000
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Tally:
         """Remembers a failure, if it is among the first."""
         if len(self.failures) < MAX_TOLD:
             where = {} if number is None else {"Number": number}
-            self.failures.append({"Key": key, **where, "Reason": reason[:MAX_REASON]})
+            self.failures.append({"Key": key, **where, "Reason": told(reason)})
 
     @classmethod
     def of_failed(cls, key: str, reason: str, *, bytes_in: int = 0) -> Tally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from archive_replay.aws_errors import ABSENT, CONFLICT, DENIED, code_of, explained
 from archive_replay.faults import Superseded, Throttled
+from archive_replay.gzip_stream import GzipStream
+from archive_replay.settings import Run
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,13 +32,20 @@ class Upload:
     """One object on its way to S3; leaving the `with` block completes it, an exception leaves nothing behind.
 
     Up to one part it is a single request, past that a multipart upload, so that memory stays flat.
+
+    Args:
+        s3: A boto3 client.
+        bucket: Where.
+        key: As what.
+        run: The run whose result, or whose errors, it is: it is gzip then, and bears the run's name and start. None is
+            an object of the run's own folder, as it is.
+        shared: Whether other runs write there too: then a result of a run that began later stays.
     """
 
     s3: S3Client
     bucket: str
     key: str
-    compress: bool
-    started: str
+    run: Run | None = None
     shared: bool = True
     written: int = 0
     """Bytes in the object so far."""
@@ -46,8 +54,10 @@ class Upload:
     _parts: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # zlib's own gzip header bears neither time nor name: the same content gives the same bytes.
-        self._gzip = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, 31) if self.compress else None
+        # S3's ETag is the MD5 of the bytes, and conditions on writes go by it: results of two runs must differ in their
+        # bytes though their content is equal, or one that was written in the meantime looks like the one before.
+        name = self.run and f"{self.run.name} {self.run.started}"
+        self._gzip = GzipStream(name, level=COMPRESSION_LEVEL) if name else None
 
     def __enter__(self) -> Self:
         return self
@@ -66,25 +76,32 @@ class Upload:
         """Adds to the object."""
         self._hold(self._gzip.compress(data) if self._gzip else data)
 
-    def copy(self, source: Any, size: int, condition: dict[str, str]) -> None:
+    def copy(self, source: Any, condition: dict[str, str]) -> None:
         """Makes the object of another one, in parts: conditions on those are as old as conditional writes.
 
         Args:
             source: boto3's `CopySource`.
-            size: Its bytes.
             condition: On what the object depends.
         """
+        found = self.s3.head_object(**source)
+        size = found["ContentLength"]
         try:
             self._begin()
-            for first in range(0, size, COPY_PART):
+            for first in range(0, max(size, 1), COPY_PART):
                 number = len(self._parts) + 1
+                last = min(first + COPY_PART, size) - 1
+                # Of a source of 5 MB or less S3 copies no range.
+                part: dict[str, Any] = (
+                    {"CopySourceRange": f"bytes={first}-{last}"} if size > COPY_PART else {}
+                )
                 answer = self.s3.upload_part_copy(
                     Bucket=self.bucket,
                     Key=self.key,
                     UploadId=self._upload_id,
                     PartNumber=number,
                     CopySource=source,
-                    CopySourceRange=f"bytes={first}-{min(first + COPY_PART, size) - 1}",
+                    CopySourceIfMatch=found["ETag"],
+                    **part,
                 )
                 self._parts.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
             self._put(condition)
@@ -120,10 +137,12 @@ class Upload:
             self._send(bytes(self._held))
         for _ in range(5):
             try:
-                self._put(condition_on(self.s3, self.bucket, self.key, self.started) if self.shared else {})
+                self._put(
+                    condition_on(self.s3, self.bucket, self.key, self.run) if self.shared and self.run else {}
+                )
                 return
             except ClientError as error:
-                if not self.started or code_of(error) not in CONFLICT | ABSENT:
+                if not self.run or code_of(error) not in CONFLICT | ABSENT:
                     raise
                 if self._upload_id:
                     break  # S3 wants the parts anew after a conflict
@@ -149,7 +168,7 @@ class Upload:
             )
 
     def _metadata(self) -> dict[str, Any]:
-        return {"Metadata": {STARTED: self.started}} if self.started else {}
+        return {"Metadata": {STARTED: self.run.started}} if self.run else {}
 
     def _abort(self) -> None:
         if self._upload_id:
@@ -173,13 +192,11 @@ def head(s3: S3Client, bucket: str, key: str) -> Any:
         raise
 
 
-def condition_on(s3: S3Client, bucket: str, key: str, started: str) -> dict[str, str]:
+def condition_on(s3: S3Client, bucket: str, key: str, run: Run) -> dict[str, str]:
     """On what a write depends, so that of two runs the later one wins, whichever ends last."""
-    if not started:
-        return {}
     found = head(s3, bucket, key)
     if found is None:
         return {"IfNoneMatch": "*"}
-    if found["Metadata"].get(STARTED, "") > started:
+    if found["Metadata"].get(STARTED, "") > run.started:
         raise Superseded(f"s3://{bucket}/{key} was written by a run that began later")
     return {"IfMatch": found["ETag"]}

@@ -7,236 +7,28 @@ They stand for boto3's clients, so `storage` runs for real: only what these two 
 from __future__ import annotations
 
 import gzip
-import hashlib
-import io
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
 
 from archive_replay.index import Handler
 from archive_replay.patience import Clock
 from archive_replay.settings import Run
 from archive_replay.storage import Storage
 
-SOURCE, DESTINATION = "raw-bucket", "result-bucket"
+sys.path.insert(0, str(Path(__file__).parent / "fakes"))
+
+from fake_s3 import DESTINATION, SOURCE, Body, FakeS3, Stored, fault  # found on the path above
+
 FUNCTION = "arn:aws:lambda:eu-west-1:111122223333:function:enrich"
 STREAM = "arn:aws:firehose:eu-west-1:111122223333:deliverystream/no-such-stream"
-
-
-def fault(operation: str, code: str, status: int) -> ClientError:
-    response: Any = {
-        "Error": {"Code": code, "Message": f"{code} in {operation}"},
-        "ResponseMetadata": {"HTTPStatusCode": status},
-    }
-    return ClientError(response, operation)
-
-
-class Body(io.BytesIO):
-    """A response's body, whose connection may break."""
-
-    def __init__(self, data: bytes, breaks_after: int | None = None) -> None:
-        super().__init__(data)
-        self._left = breaks_after
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if self._left is not None:
-            if self._left <= 0:
-                raise ReadTimeoutError(endpoint_url="https://s3")
-            size = min(size if size and size > 0 else self._left, self._left)
-            self._left -= size
-        return super().read(size)
-
-
-@dataclass
-class Stored:
-    body: bytes
-    metadata: dict[str, str]
-
-    @property
-    def etag(self) -> str:
-        return f'"{hashlib.md5(self.body + json.dumps(self.metadata).encode()).hexdigest()}"'
-
-
-@dataclass
-class FakeS3:
-    """Buckets of objects, with S3's conditional writes and multipart uploads."""
-
-    buckets: dict[str, dict[str, Stored]] = field(default_factory=lambda: {SOURCE: {}, DESTINATION: {}})
-    uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
-    calls: list[tuple[str, str]] = field(default_factory=list)
-    faults: list[tuple[str, str, Callable[[], Exception]]] = field(default_factory=list)
-    """Operation, pattern of the key, and what it raises; each strikes once."""
-    denied: set[tuple[str, str]] = field(default_factory=set)
-    """Operation and pattern of the key that are denied, always."""
-    breaks_after: list[int] = field(default_factory=list)
-    """After how many bytes the next downloads break off."""
-    before_write: list[Callable[[], None]] = field(default_factory=list)
-    """What happens between the next look at an object and the write: someone else's write."""
-    page = 3
-    copy_limit = 5 << 30
-    is_old = False
-    """Whether conditions on copies are unknown here."""
-
-    def _called(self, operation: str, bucket: str, key: str) -> dict[str, Stored]:
-        self.calls.append((operation, key))
-        if any(operation == name and re.search(pattern, key) for name, pattern in self.denied):
-            raise fault(operation, "403" if operation == "HeadObject" else "AccessDenied", 403)
-        for planned in self.faults:
-            if planned[0] == operation and re.search(planned[1], key):
-                self.faults.remove(planned)
-                raise planned[2]()
-        if bucket not in self.buckets:
-            raise fault(operation, "404" if operation == "HeadObject" else "NoSuchBucket", 404)
-        return self.buckets[bucket]
-
-    def get_paginator(self, operation: str) -> FakeS3:
-        assert operation == "list_objects_v2"
-        return self
-
-    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:  # boto3's names
-        objects = self._called("ListObjectsV2", Bucket, Prefix)
-        keys = sorted(key for key in objects if key.startswith(Prefix))
-        if not keys:
-            yield {"KeyCount": 0}
-        for first in range(0, len(keys), self.page):
-            yield {
-                "Contents": [
-                    {"Key": key, "Size": len(objects[key].body)} for key in keys[first : first + self.page]
-                ]
-            }
-
-    def get_object(self, *, Bucket: str, Key: str, Range: str = "", IfMatch: str = "") -> dict[str, Any]:
-        objects = self._called("GetObject", Bucket, Key)
-        if Key not in objects:
-            raise fault("GetObject", "NoSuchKey", 404)
-        found = objects[Key]
-        if IfMatch and IfMatch != found.etag:
-            raise fault("GetObject", "PreconditionFailed", 412)
-        start = int(Range.removeprefix("bytes=").removesuffix("-")) if Range else 0
-        breaks = self.breaks_after.pop(0) if self.breaks_after else None
-        return {"ETag": found.etag, "Body": Body(found.body[start:], breaks)}
-
-    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
-        objects = self._called("HeadObject", Bucket, Key)
-        if Key not in objects:
-            raise fault("HeadObject", "404", 404)
-        found = objects[Key]
-        return {"ETag": found.etag, "Metadata": found.metadata, "ContentLength": len(found.body)}
-
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, **options: Any) -> dict[str, Any]:
-        self._write("PutObject", Bucket, Key, Body, options)
-        return {}
-
-    def copy_object(
-        self, *, Bucket: str, Key: str, CopySource: Mapping[str, str], **options: Any
-    ) -> dict[str, Any]:
-        if self.is_old and options.keys() & {"IfMatch", "IfNoneMatch"}:
-            raise ParamValidationError(report="Unknown parameter in input")
-        source = self._source(CopySource)
-        if len(source.body) > self.copy_limit:
-            raise fault("CopyObject", "InvalidRequest", 400)
-        self._write("CopyObject", Bucket, Key, source.body, options | {"Metadata": source.metadata})
-        return {}
-
-    def upload_part_copy(
-        self,
-        *,
-        Bucket: str,
-        Key: str,
-        UploadId: str,
-        PartNumber: int,
-        CopySource: Mapping[str, str],
-        CopySourceRange: str,
-    ) -> dict[str, Any]:
-        self._called("UploadPartCopy", Bucket, Key)
-        first, last = map(int, CopySourceRange.removeprefix("bytes=").split("-"))
-        source = self._source(CopySource)
-        assert last < len(source.body)
-        self.uploads[UploadId][PartNumber] = source.body[first : last + 1]
-        return {"CopyPartResult": {"ETag": f'"{PartNumber}"'}}
-
-    def _source(self, source: Mapping[str, str]) -> Stored:
-        if source["Key"] not in self.buckets[source["Bucket"]]:
-            raise fault("CopyObject", "NoSuchKey", 404)
-        return self.buckets[source["Bucket"]][source["Key"]]
-
-    def delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
-        self._called("DeleteObject", Bucket, Key).pop(Key, None)
-        return {}
-
-    def delete_objects(self, *, Bucket: str, Delete: Mapping[str, Any]) -> dict[str, Any]:
-        assert 0 < len(Delete["Objects"]) <= 1000
-        for each in Delete["Objects"]:
-            self._called("DeleteObjects", Bucket, each["Key"]).pop(each["Key"], None)
-        return {}
-
-    def create_multipart_upload(self, *, Bucket: str, Key: str, **options: Any) -> dict[str, Any]:
-        self._called("CreateMultipartUpload", Bucket, Key)
-        upload = f"upload-{len(self.calls)}"
-        self.uploads[upload] = {}
-        self._options = options
-        return {"UploadId": upload}
-
-    def upload_part(
-        self, *, Bucket: str, Key: str, UploadId: str, PartNumber: int, Body: bytes
-    ) -> dict[str, Any]:
-        self._called("UploadPart", Bucket, Key)
-        self.uploads[UploadId][PartNumber] = Body
-        return {"ETag": f'"{PartNumber}"'}
-
-    def complete_multipart_upload(
-        self,
-        *,
-        Bucket: str,
-        Key: str,
-        UploadId: str,
-        MultipartUpload: Mapping[str, Any],
-        **options: Any,
-    ) -> dict[str, Any]:
-        parts = self.uploads[UploadId]
-        assert [part["PartNumber"] for part in MultipartUpload["Parts"]] == sorted(parts)
-        assert all(len(parts[number]) >= 5 << 20 for number in sorted(parts)[:-1])
-        body = b"".join(parts[number] for number in sorted(parts))
-        self._write("CompleteMultipartUpload", Bucket, Key, body, options | self._options)
-        del self.uploads[UploadId]
-        return {}
-
-    def abort_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str) -> dict[str, Any]:
-        self._called("AbortMultipartUpload", Bucket, Key)
-        del self.uploads[UploadId]
-        return {}
-
-    def _write(self, operation: str, bucket: str, key: str, body: bytes, options: Mapping[str, Any]) -> None:
-        objects = self._called(operation, bucket, key)
-        if self.before_write:
-            self.before_write.pop(0)()
-        found = objects.get(key)
-        if options.get("IfNoneMatch") == "*" and found:
-            raise fault(operation, "PreconditionFailed", 412)
-        if "IfMatch" in options and (not found or found.etag != options["IfMatch"]):
-            raise fault(operation, "PreconditionFailed" if found else "NoSuchKey", 412 if found else 404)
-        objects[key] = Stored(bytes(body), dict(options.get("Metadata", {})))
-
-    def fail(self, operation: str, code: str, status: int, key: str = "") -> None:
-        """Makes the next such call fail."""
-        self.faults.append((operation, key, lambda: fault(operation, code, status)))
-
-    def keys(self, bucket: str, prefix: str = "") -> list[str]:
-        return sorted(key for key in self.buckets[bucket] if key.startswith(prefix))
-
-    def lines(self, prefix: str) -> list[Any]:
-        """All results (or errors) under the prefix, in the order of their keys."""
-        return [
-            json.loads(line)
-            for key in self.keys(DESTINATION, prefix)
-            for line in gzip.decompress(self.buckets[DESTINATION][key].body).splitlines()
-        ]
+LAYER = "arn:aws:lambda:eu-west-1:111122223333:layer:units"
 
 
 @dataclass
@@ -261,10 +53,32 @@ class FakeLambda:
     seconds: float = 0.0
     """How long each call takes; the worker waits for it."""
     worker: Context = field(default_factory=Context)
+    configuration: dict[str, Any] = field(
+        default_factory=lambda: {
+            "FunctionArn": FUNCTION,
+            "CodeSha256": "c0de",
+            "Runtime": "python3.14",
+            "Handler": "index.handler",
+            "Environment": {"Variables": {"UNIT": "C"}},
+            "Layers": [{"Arn": f"{LAYER}:1", "CodeSize": 1}, {"Arn": f"{LAYER}:2", "CodeSize": 1}],
+            "LastModified": "2026-01-01T00:00:00.000+0000",
+            "RevisionId": "1",
+        }
+    )
+    looks: int = 0
+    """How often somebody looked at the configuration."""
+    look_faults: list[Exception] = field(default_factory=list)
 
     def fail(self, code: str, status: int) -> None:
         """Makes the next call fail."""
         self.faults.append(fault("Invoke", code, status))
+
+    def get_function_configuration(self, *, FunctionName: str) -> dict[str, Any]:
+        assert FunctionName == FUNCTION
+        self.looks += 1
+        if self.look_faults:
+            raise self.look_faults.pop(0)
+        return self.configuration
 
     def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:
         assert FunctionName == FUNCTION
@@ -405,17 +219,20 @@ class Pipeline:
             item = self._step("REPLAY", run, Batch=item)
         raise AssertionError("the item never ends")
 
+    def handler(self) -> Handler:
+        """The function in a new sandbox."""
+        return Handler(lambda: (self.s3, self.function), self.clock)  # type: ignore[arg-type,return-value]  # fakes
+
     def _step(self, step: str, run: dict[str, Any], **rest: Any) -> dict[str, Any]:
         # What passes from step to step is JSON.
-        handler = Handler(lambda: (self.s3, self.function), self.clock)  # type: ignore[arg-type,return-value]  # fakes
         event = json.loads(json.dumps({"Step": step, "Run": run, **rest}))
         # As the runtime of Python 3.14 encodes it: half of a surrogate pair ends the process.
         answer: dict[str, Any] = json.loads(
-            json.dumps(handler(event, self.context), ensure_ascii=False).encode()
+            json.dumps(self.handler()(event, self.context), ensure_ascii=False).encode()
         )
         return answer
 
-    def parsed(self, **plan: int) -> Run:
+    def parsed(self, **plan: int | str) -> Run:
         return Run.parse({**self.run, "Plan": plan})
 
 

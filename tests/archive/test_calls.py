@@ -122,8 +122,8 @@ def test_the_first_object_has_all_calls_while_it_can_use_them(pipeline: Any) -> 
     pipeline.replay(All=True)
 
     # The next one gets what the first one has no message for: while it is opened, and while its last calls run.
-    assert days[:30].count(0) >= 25
-    assert days[-20:].count(2) >= 15
+    assert days[:30].count(0) >= 20
+    assert days[-20:].count(2) >= 10
 
 
 def test_a_failing_call_is_the_failure_of_its_object_alone(pipeline: Any) -> None:

@@ -48,6 +48,7 @@ def test_a_time_range_lists_and_takes_nothing_outside_of_it(pipeline: Any) -> No
         "WorkItems": 4,
         "Bytes": sum(len(pipeline.s3.buckets["raw-bucket"][key].body) for key in stored[9:33]),
         "Skipped": 0,
+        "FunctionDigest": planned["Run"]["Plan"]["FunctionDigest"],
     }
     days = [*range(9, 32), "2025-02-01", "2025-02-02"]
     assert [prefix for call, prefix in pipeline.s3.calls if call == "ListObjectsV2"] == [

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
+import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree as ET
@@ -11,10 +14,30 @@ from xml.etree import ElementTree as ET
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
+from fake_s3 import Stored
 
-from archive_replay.faults import ObjectFailure, ReplayStopped, Superseded, Throttled
+from archive_replay.faults import Denied, ObjectFailure, ReplayStopped, Superseded, Throttled
 from archive_replay.functions import Functions
+from archive_replay.settings import Run
 from archive_replay.storage import Storage, StoredObject, connect
+
+OLD, NEW = "2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z"
+
+
+def began(pipeline: Any, started: str) -> Run:
+    """The pipeline's run, as one that began then."""
+    run: Run = pipeline.parsed()
+    return replace(run, started=started)
+
+
+def write(pipeline: Any, started: str, content: bytes = b"x") -> None:
+    """A run that began then writes a result."""
+    with pipeline.storage.upload("result-bucket", "key", run=began(pipeline, started)) as upload:
+        upload.write(content)
+
+
+def content(pipeline: Any, key: str = "key") -> bytes:
+    return gzip.decompress(pipeline.s3.buckets["result-bucket"][key].body)
 
 
 def store(pipeline: Any, body: bytes) -> None:
@@ -71,14 +94,54 @@ def test_a_read_fails_as_far_as_its_cause_reaches(
 
 def test_what_is_written_is_the_same_however_it_is_cut(pipeline: Any) -> None:
     for name, pieces in (("a", [b"xyz" * 1000]), ("b", [b"xyz"] * 1000)):
-        with pipeline.storage.upload("result-bucket", name, compress=True) as upload:
+        with pipeline.storage.upload("result-bucket", name, run=pipeline.parsed()) as upload:
             for piece in pieces:
                 upload.write(piece)
 
     first, second = (pipeline.s3.buckets["result-bucket"][name].body for name in ("a", "b"))
     assert gzip.decompress(first) == gzip.decompress(second) == b"xyz" * 1000
-    assert first[4:8] == b"\0" * 4  # no time in the header
     assert first == second
+
+
+@pytest.mark.parametrize("change", [{"name": "run-2"}, {"started": NEW}], ids=str)
+@pytest.mark.parametrize("shared", [True, False])
+def test_equal_results_of_two_runs_differ_in_their_etag(pipeline: Any, change: Any, shared: bool) -> None:
+    run = pipeline.parsed()
+    for name, writer in (("a", run), ("b", replace(run, **change))):
+        with pipeline.storage.upload("result-bucket", name, run=writer, shared=shared) as upload:
+            upload.write(b"xyz")
+
+    first, second = (pipeline.s3.buckets["result-bucket"][name] for name in ("a", "b"))
+    assert gzip.decompress(first.body) == gzip.decompress(second.body) == b"xyz"
+    assert first.etag != second.etag
+    assert b"run-1 2026-02-01T00:00:00.000Z\0" in first.body
+
+
+def test_an_object_of_the_run_s_own_folder_is_written_as_it_is(pipeline: Any) -> None:
+    with pipeline.storage.upload("result-bucket", "key") as upload:
+        upload.write(b"x")
+        upload.write(b"y")
+
+    stored = pipeline.s3.buckets["result-bucket"]["key"]
+    assert (stored.body, stored.metadata, upload.written) == (b"xy", {}, 2)
+    assert [call for call, _ in pipeline.s3.calls] == ["PutObject"]
+
+
+def test_a_result_of_more_than_a_part_is_uploaded_in_parts_of_8_mib(pipeline: Any) -> None:
+    data = random.Random(1).randbytes(17 << 20)  # does not become smaller
+
+    with pipeline.storage.upload("result-bucket", "key", run=pipeline.parsed()) as upload:
+        for first in range(0, len(data), 1 << 20):
+            upload.write(data[first : first + (1 << 20)])
+            [*pending] = pipeline.s3.uploads.values()
+            assert all(len(part) == 8 << 20 for each in pending for part in each.parts.values())
+
+    stored = pipeline.s3.buckets["result-bucket"]["key"]
+    assert gzip.decompress(stored.body) == data
+    assert stored.metadata == {"replay-started": pipeline.started}
+    assert stored.etag.endswith('-3"')
+    assert upload.written == len(stored.body)
+    assert pipeline.s3.uploads == {}
 
 
 def test_an_exception_leaves_nothing_behind(pipeline: Any) -> None:
@@ -94,65 +157,100 @@ def test_an_exception_leaves_nothing_behind(pipeline: Any) -> None:
 
 
 def test_a_result_of_a_run_that_began_later_stays(pipeline: Any) -> None:
-    def write(started: str) -> None:
-        with pipeline.storage.upload("result-bucket", "key", started=started) as upload:
-            upload.write(started.encode())
+    write(pipeline, NEW, b"new")
 
-    write("2026-01-02T00:00:00.000Z")
     with pytest.raises(Superseded, match="s3://result-bucket/key was written by a run that began later"):
-        write("2026-01-01T23:59:59.999Z")
-    write("2026-01-02T00:00:00.000Z")
-    write("2026-01-02T00:00:00.001Z")
+        write(pipeline, "2026-01-01T23:59:59.999Z")
+    assert content(pipeline) == b"new"
+    write(pipeline, NEW, b"again")
+    assert content(pipeline) == b"again"
+    write(pipeline, "2026-01-02T00:00:00.001Z", b"newer")
+    assert content(pipeline) == b"newer"
 
-    assert pipeline.s3.buckets["result-bucket"]["key"].body == b"2026-01-02T00:00:00.001Z"
+
+@pytest.mark.parametrize("before", [None, b"same"], ids=["nothing was there", "an earlier run's was there"])
+@pytest.mark.parametrize("size", [0, 6 << 20], ids=["at once", "in parts"])
+def test_a_write_does_not_replace_what_a_later_run_wrote_in_the_meantime(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, size: int, before: bytes | None
+) -> None:
+    monkeypatch.setattr("archive_replay.uploads.PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.uploads.COMPRESSION_LEVEL", 0)
+    if before:
+        write(pipeline, "2025", before)
+    # The later run writes what was there before, as after a rollback: only its name tells the two apart.
+    pipeline.s3.before_write.append(lambda: write(pipeline, NEW, b"same"))
+
+    with pytest.raises((Superseded, Throttled)):
+        write(pipeline, OLD, b"x" * size)
+
+    assert content(pipeline) == b"same"
+    assert pipeline.s3.uploads == {}
+
+
+def test_a_write_of_which_only_staging_knows_looks_at_nothing(pipeline: Any) -> None:
+    with pipeline.storage.upload("result-bucket", "key", run=pipeline.parsed(), shared=False) as upload:
+        upload.write(b"x")
+
+    assert [call for call, _ in pipeline.s3.calls] == ["PutObject"]
+    assert pipeline.s3.buckets["result-bucket"]["key"].metadata == {"replay-started": pipeline.started}
 
 
 def test_results_are_written_without_the_right_to_look_at_them(pipeline: Any) -> None:
     pipeline.s3.denied.add(("HeadObject", ""))
 
-    with pipeline.storage.upload("result-bucket", "key", started="2026") as upload:
-        upload.write(b"x")
+    write(pipeline, NEW)
 
-    assert pipeline.s3.buckets["result-bucket"]["key"].body == b"x"
+    assert content(pipeline) == b"x"
+
+
+def test_a_look_that_fails_in_passing_is_repeated_later(pipeline: Any) -> None:
+    pipeline.s3.fail("HeadObject", "SlowDown", 503)
+
+    with pytest.raises(Throttled, match="cannot write s3://result-bucket/key: SlowDown"):
+        write(pipeline, NEW)
 
 
 def test_a_write_that_met_its_own_first_attempt_is_made_again(pipeline: Any) -> None:
-    def write() -> None:
-        with pipeline.storage.upload("result-bucket", "key", started="2026") as upload:
-            upload.write(b"x")
+    # It was stored, but boto3 got no answer and repeats the request.
+    pipeline.s3.before_write.append(lambda: write(pipeline, NEW))
 
-    pipeline.s3.before_write.append(write)  # it was stored, but boto3 got no answer and repeats the request
+    write(pipeline, NEW)
 
-    write()
-
-    assert pipeline.s3.buckets["result-bucket"]["key"].body == b"x"
+    assert content(pipeline) == b"x"
 
 
-def test_a_write_that_always_meets_another_is_repeated_later(pipeline: Any) -> None:
-    for _ in range(5):
+@pytest.mark.parametrize(("times", "succeeds"), [(4, True), (5, False)])
+def test_a_write_that_always_meets_another_is_repeated_later(
+    pipeline: Any, times: int, succeeds: bool
+) -> None:
+    for _ in range(times):
         pipeline.s3.fail("PutObject", "PreconditionFailed", 412)
 
-    def write() -> None:
-        with pipeline.storage.upload("result-bucket", "key", started="2026") as upload:
-            upload.write(b"x")
+    if succeeds:
+        write(pipeline, NEW)
+        assert content(pipeline) == b"x"
+    else:
+        with pytest.raises(Throttled, match="s3://result-bucket/key is being written by another run"):
+            write(pipeline, NEW)
 
-    with pytest.raises(Throttled, match="s3://result-bucket/key is being written by another run"):
-        write()
+
+def test_a_conflict_in_the_run_s_own_folder_is_no_other_run_s(pipeline: Any) -> None:
+    pipeline.s3.fail("PutObject", "PreconditionFailed", 412)
+
+    with pytest.raises(ReplayStopped, match="cannot write s3://result-bucket/key: PreconditionFailed"):
+        pipeline.storage.write_json("result-bucket", "key", {})
 
 
 def test_parts_are_not_completed_after_a_conflict(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archive_replay.uploads.PART", 5 << 20)
+    monkeypatch.setattr("archive_replay.uploads.COMPRESSION_LEVEL", 0)
     pipeline.s3.fail("CompleteMultipartUpload", "ConditionalRequestConflict", 409)
 
-    def write() -> None:
-        with pipeline.storage.upload("result-bucket", "key", started="2026") as upload:
-            upload.write(b"x" * (6 << 20))
-
     with pytest.raises(Throttled, match="is being written by another run"):
-        write()
+        write(pipeline, NEW, b"x" * (6 << 20))
     assert pipeline.s3.uploads == {}
-    write()
-    assert len(pipeline.s3.buckets["result-bucket"]["key"].body) == 6 << 20
+    write(pipeline, NEW, b"x" * (6 << 20))
+    assert content(pipeline) == b"x" * (6 << 20)
 
 
 @pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
@@ -205,6 +303,109 @@ def test_a_connection_that_fails_is_worth_another_try(pipeline: Any) -> None:
         Functions(pipeline.function, "arn:aws:lambda:eu-west-1:111122223333:function:enrich").invoke(b"[]")
 
 
+def removed(pipeline: Any, count: int) -> list[str]:
+    """Removes so many objects, a last one stays."""
+    names = [f"key-{number:04d}" for number in range(count + 1)]
+    pipeline.s3.buckets["result-bucket"] = {name: Stored(b"x", {}) for name in names}
+    pipeline.storage.remove_each("result-bucket", names[:count])
+    keys: list[str] = pipeline.s3.keys("result-bucket")
+    return keys
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000, 1001, 2500])
+def test_objects_are_removed_a_thousand_at_a_time(pipeline: Any, count: int) -> None:
+    assert removed(pipeline, count) == [f"key-{count:04d}"]
+    assert len([call for call, _ in pipeline.s3.calls]) == count
+
+
+@pytest.mark.parametrize("code", ["InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted"])
+def test_a_key_that_cannot_be_removed_in_passing_is_tried_again(pipeline: Any, code: str) -> None:
+    pipeline.s3.key_errors += [("key-0000", code)] * 2
+
+    assert removed(pipeline, 1001) == ["key-1001"]
+    assert [key for _, key in pipeline.s3.calls].count("key-0000") == 3
+    assert len(pipeline.s3.calls) == 1001 + 2
+
+
+def test_a_key_that_cannot_be_removed_again_and_again_is_left_to_the_step(pipeline: Any) -> None:
+    pipeline.s3.key_errors += [("key-0000", "InternalError")] * 3
+
+    with pytest.raises(
+        Throttled, match="cannot remove s3://result-bucket/key-0000: InternalError: InternalError in Delete"
+    ):
+        removed(pipeline, 1001)
+    assert pipeline.s3.keys("result-bucket") == ["key-0000", "key-1001"]
+
+
+def test_a_key_that_may_not_be_removed_is_final_and_the_others_go(pipeline: Any) -> None:
+    pipeline.s3.denied.add(("DeleteObjects", "key-0003"))
+    pipeline.s3.key_errors.append(("key-0002", "InternalError"))
+
+    with pytest.raises(Denied, match="cannot remove s3://result-bucket/key-0003: AccessDenied"):
+        removed(pipeline, 1001)
+    assert pipeline.s3.keys("result-bucket") == ["key-0003", "key-1001"]
+    assert [key for _, key in pipeline.s3.calls].count("key-0003") == 1
+
+
+def test_a_key_that_s3_refuses_is_named_with_the_reason(pipeline: Any) -> None:
+    with pytest.raises(ReplayStopped, match=r"cannot remove s3://result-bucket/k{1025}: KeyTooLongError"):
+        pipeline.storage.remove_each("result-bucket", ["k" * 1025])
+
+
+def test_everything_under_a_prefix_is_removed_and_nothing_else(pipeline: Any) -> None:
+    pipeline.s3.buckets["result-bucket"] = {name: Stored(b"x", {}) for name in ("a", "b/1", "b/2", "c")}
+
+    pipeline.storage.remove_all("result-bucket", "b/")
+
+    assert pipeline.s3.keys("result-bucket") == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "stays"),
+    [({"replay-started": OLD}, False), ({"replay-started": NEW}, True), ({}, True)],
+    ids=["an earlier run's", "the run's own", "a person's"],
+)
+def test_only_what_an_earlier_run_wrote_is_removed(pipeline: Any, metadata: Any, stays: bool) -> None:
+    pipeline.s3.buckets["result-bucket"]["key"] = Stored(b"x", metadata)
+
+    pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
+
+    assert pipeline.s3.keys("result-bucket") == ["key"] * stays
+
+
+def test_what_is_not_there_need_not_be_removed(pipeline: Any) -> None:
+    pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
+
+    assert [call for call, _ in pipeline.s3.calls] == ["HeadObject"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"), [("AccessDenied", 403, Denied), ("SlowDown", 503, Throttled)]
+)
+def test_what_cannot_be_removed_is_named_with_the_reason(
+    pipeline: Any, code: str, status: int, expected: Any
+) -> None:
+    pipeline.s3.buckets["result-bucket"]["key"] = Stored(b"x", {"replay-started": OLD})
+    pipeline.s3.fail("DeleteObject", code, status)
+
+    with pytest.raises(expected, match=f"cannot remove s3://result-bucket/key: {code}"):
+        pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ({"text": "ü 日本 \N{GRINNING FACE}"}, {"text": "ü 日本 \N{GRINNING FACE}"}),
+        ({"\ud83d": ["half of \udc00 a pair"]}, {"?": ["half of ? a pair"]}),
+    ],
+)
+def test_json_is_written_whatever_its_texts_hold(pipeline: Any, value: Any, read: Any) -> None:
+    pipeline.storage.write_json("result-bucket", "key", value)
+
+    assert pipeline.storage.read_json("result-bucket", "key") == read
+    json.dumps(read, ensure_ascii=False).encode()  # as Lambda's runtime does
+
+
 ODD = "dt=2025-01-01/a b+c%20:d&e?#ü.json.gz"
 
 
@@ -215,6 +416,7 @@ class Wire:
         s3, _ = connect()
         events: Any = s3.meta.events
         events.register(f"before-send.s3.{operation}", self._sent)
+        events.register("before-send.s3.HeadObject", self._missing)
         self.storage = Storage(s3)
         self.requests: list[Any] = []
         self._answer = answer.encode()
@@ -224,16 +426,25 @@ class Wire:
         headers: Any = {"content-type": "application/xml"}
         return AWSResponse(request.url, 200, headers, self)
 
+    def _missing(self, request: Any, **_: Any) -> AWSResponse:
+        self._answer, answer = b"", self._answer
+        headers: Any = {}
+        missing = AWSResponse(request.url, 404, headers, self)
+        assert missing.content == b""  # an answer to HEAD has no body
+        self._answer = answer
+        return missing
+
     def stream(self) -> Iterator[bytes]:
         yield self._answer
 
 
-def test_a_key_with_special_characters_is_copied() -> None:
+def test_a_key_with_special_characters_is_copied(pipeline: Any) -> None:
     wire = Wire("CopyObject", '<CopyObjectResult><ETag>"1"</ETag></CopyObjectResult>')
 
-    wire.storage.copy("bucket", ODD, f"copy/{ODD}", started="")
+    wire.storage.copy("bucket", ODD, f"copy/{ODD}", run=pipeline.parsed())
 
     [request] = wire.requests
+    assert request.headers["If-None-Match"] == b"*"
     assert unquote(urlsplit(request.url).path) == f"/copy/{ODD}"
     source = request.headers["x-amz-copy-source"].decode()
     assert unquote(source) == f"bucket/{ODD}"

@@ -202,7 +202,7 @@ def test_the_function_may_read_the_archive_call_the_function_and_write_the_desti
         },
         {
             "Effect": "Allow",
-            "Action": "lambda:InvokeFunction",
+            "Action": ["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"],
             "Resource": {"Fn::GetAtt": [logical_id(template, "AWS::Lambda::Function", "Enrich"), "Arn"]},
         },
     ]
@@ -789,7 +789,13 @@ def test_an_alias_is_called_as_the_alias() -> None:
         {
             "PolicyDocument": {
                 "Statement": Match.array_with(
-                    [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": {"Ref": alias}}]
+                    [
+                        {
+                            "Effect": "Allow",
+                            "Action": ["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"],
+                            "Resource": {"Ref": alias},
+                        }
+                    ]
                 )
             }
         },
