@@ -1,6 +1,7 @@
 """AWS CDK constructs that bring a pipeline's stored data up to date in the deploy that changes the pipeline."""
 
-from pipeline_reprocessing.archive import Archive
+from archive_replay.settings import Framing
+from pipeline_reprocessing.archive import Archive, ErrorOutput
 from pipeline_reprocessing.archive_pipeline import ArchivePipeline
 from pipeline_reprocessing.destination import Destination
 from pipeline_reprocessing.messages import MessageSelection
@@ -14,6 +15,8 @@ __all__ = [
     "Archive",
     "ArchivePipeline",
     "Destination",
+    "ErrorOutput",
+    "Framing",
     "IReprocessablePipeline",
     "MessageSelection",
     "OnRemoval",

@@ -85,7 +85,7 @@ def check_archive_apart(source: Archive, destination: Destination) -> None:
         value = getattr(destination, name)
         if Token.is_unresolved(value):
             continue
-        # Everything lies within an empty root, but a stream without a prefix keeps to folders named after years.
+        # Everything lies within an empty root: there a run leaves out what lies under the destination's prefixes.
         if value == source.root or (source.root and value.startswith(source.root)):
             raise Failure(
                 f"'destination.{name}' must lie outside of the archive '{source.root}' in the same bucket, got "
