@@ -28,8 +28,8 @@ MANY = 10_000
 Distributed Map has three bytes for each work item here and 262,144 at most."""
 LOOK_AHEAD = 10_000
 """Objects looked at before the first work item is cut, to spread a small selection over all workers."""
-LOOK_AROUND = 5_000
-"""Objects looked at to find out why nothing is selected."""
+LOOK_AROUND = 20_000
+"""Keys looked at to find out why nothing is selected: 20 requests."""
 
 
 @dataclass
@@ -68,8 +68,8 @@ def plan(run: Run, selection: Selection, storage: Storage, *, now: datetime) -> 
         What the manifest holds.
 
     Raises:
-        ReplayStopped: The archive cannot be listed, the selection is not of this archive, nothing is selected where the keys
-            do not follow the layout, or an object is archived and not restored.
+        ReplayStopped: The archive cannot be listed, the selection is not of this archive, nothing is selected and
+            keys do not follow the layout, or an object is archived and not restored.
     """
     result = Plan()
     layout = layout_of(run.settings.source)
@@ -99,9 +99,12 @@ def _selected(
     if selection.s3_paths:
         yield from _named(source, selection.s3_paths, storage)
         return
+    ours = _written_within(settings)
     everything = selection.start is None and selection.end is None
     for prefix in layout.prefixes(selection.start, selection.end, now=now):
-        for item in _archived(settings, storage, prefix):
+        for item in storage.list(source.bucket, prefix):
+            if not _belongs(item, ours):
+                continue
             if not layout.takes(item.key):
                 result.skipped += 1
             elif everything or layout.selects(item, selection.start, selection.end):
@@ -123,8 +126,8 @@ def _named(source: Source, keys: Sequence[str], storage: Storage) -> Iterator[St
             yield item or StoredObject(key, size=0)
 
 
-def _archived(settings: Settings, storage: Storage, prefix: str) -> Iterator[StoredObject]:
-    """What is stored under the prefix, but for results of a replay and folders as the console makes them."""
+def _written_within(settings: Settings) -> tuple[str, ...]:
+    """What a replay writes into the archive: prefixes of objects that are not the archive's."""
     source, destination = settings.source, settings.destination
     written = (destination.prefix, destination.errors_prefix, destination.runs_prefix)
     ours = tuple(p for p in written if source.bucket == destination.bucket and p.startswith(source.root))
@@ -133,9 +136,12 @@ def _archived(settings: Settings, storage: Storage, prefix: str) -> Iterator[Sto
             f"the archive s3://{source.bucket}/{source.root} would hold the results of its own replay; "
             "give the destination another prefix"
         )
-    for item in storage.list(source.bucket, prefix):
-        if not item.key.startswith(ours) and not item.key.endswith("/"):
-            yield item
+    return ours
+
+
+def _belongs(item: StoredObject, ours: tuple[str, ...]) -> bool:
+    """Whether it is neither a result of a replay nor a folder as the console makes them."""
+    return not item.key.startswith(ours) and not item.key.endswith("/")
 
 
 def _counted(objects: Iterator[StoredObject], result: Plan) -> Iterator[StoredObject]:
@@ -163,7 +169,9 @@ def _check_layout(settings: Settings, layout: ArchiveLayout, selection: Selectio
     source = settings.source
     # Keys are made by one stream or channel, so a wrong layout shows in the first of them as in any other. What lies
     # beyond these may differ where a stream's prefix was changed, which is not worth listing millions of keys.
-    seen = list(islice(_archived(settings, storage, source.root), LOOK_AROUND))
+    ours = _written_within(settings)
+    first = islice(storage.list(source.bucket, source.root), LOOK_AROUND)
+    seen = [item for item in first if _belongs(item, ours)]
     # Without content there are no messages: markers such as '_SUCCESS'.
     flawed = [(item.key, flaw) for item in seen if item.size and (flaw := layout.flaw(item))]
     if flawed:

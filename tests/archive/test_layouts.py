@@ -490,6 +490,9 @@ def test_a_time_after_the_object_was_written_is_that_of_another_zone() -> None:
         "stream has another time zone"
     )
     assert FirehoseLayout("", buffer=BUFFER, time_zone="Asia/Tokyo").flaw(stored(key, written)) is None
+    assert (
+        FirehoseLayout("", buffer=BUFFER).flaw(stored(key, written + timedelta(hours=8, minutes=50))) is None
+    )
 
 
 ERROR_OUTPUT = [
@@ -561,6 +564,7 @@ def test_an_archive_of_error_output_is_listed_whatever_its_folders_are(root: str
 def test_an_archive_within_error_output_holds_messages_where_it_is_not_told_otherwise() -> None:
     layout = FirehoseLayout("raw/processing-failed/", buffer=BUFFER)
 
+    assert layout.root not in layout.prefixes(datetime(2026, 10, 20, tzinfo=UTC), None, now=NOW)
     assert layout.takes(f"raw/processing-failed/2026/10/20/10/s-1-2026-10-20-10-00-00-{UUID}")
 
 

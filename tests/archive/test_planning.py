@@ -98,6 +98,17 @@ def test_paths_are_taken_as_given(pipeline: Any) -> None:
     assert [call for call, _ in pipeline.s3.calls[2:]] == ["PutObject"]
 
 
+def test_a_path_that_cannot_be_looked_at_is_looked_at_later_or_by_the_worker(pipeline: Any) -> None:
+    [key] = fill(pipeline, days=1)
+    pipeline.s3.fail("HeadObject", "SlowDown", 503)
+
+    with pytest.raises(Throttled, match=f"cannot look at s3://raw-bucket/{key}: SlowDown"):
+        pipeline.plan(S3Paths=[key])
+    pipeline.s3.denied.add(("HeadObject", key))
+
+    assert pipeline.plan(S3Paths=[key])["Run"]["Plan"]["Objects"] == 1
+
+
 @pytest.mark.parametrize(
     ("messages", "cause"),
     [
@@ -345,6 +356,14 @@ def test_looking_for_the_reason_of_an_empty_selection_ends(
     answer = firehose.replay(StartTime="2026-11-20T10:00:00Z")
 
     assert answer["objects"] == 0
+
+
+def test_results_in_the_archive_are_no_reason_to_fail(pipeline: Any) -> None:
+    pipeline.settings["Source"] |= {"Layout": "FIREHOSE", "Root": "", "Bucket": "result-bucket"}
+    pipeline.s3.buckets["raw-bucket"] = pipeline.s3.buckets["result-bucket"]
+    pipeline.put("out/dt=2026-11-20/x.json.gz", {"n": 1})
+
+    assert pipeline.replay(StartTime="2026-11-20T10:00:00Z")["objects"] == 0
 
 
 @pytest.mark.parametrize("messages", [{"All": True}, {"StartTime": "2026-11-20T10:00:00Z"}])
