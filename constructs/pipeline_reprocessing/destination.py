@@ -19,7 +19,8 @@ class Destination:
     """Where results go: gzipped JSON lines, an object for each object of the archive, partitioned for Athena.
 
     A result's key is `<prefix>dt=YYYY-MM-DD/<name>-<digest>.json.gz`, made from its object's key, where the day is
-    the UTC day of the object's oldest message: replaying overwrites and never duplicates.
+    the UTC day of the object's oldest message; for `Archive.objects` there is no day in it. Replaying overwrites and
+    never duplicates.
 
     Args:
         bucket: May be the archive's.
