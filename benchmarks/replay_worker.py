@@ -91,7 +91,11 @@ class LocalS3:
         for first in range(0, self._keys, 1000):
             yield {
                 "Contents": [
-                    {"Key": _firehose_key(start + timedelta(minutes=5 * number), number), "Size": 1_000_000}
+                    {
+                        "Key": _firehose_key(start + timedelta(minutes=5 * number), number),
+                        "Size": 1_000_000,
+                        "LastModified": start + timedelta(minutes=5 * number),
+                    }
                     for number in range(first, min(first + 1000, self._keys))
                 ]
             }

@@ -1,7 +1,7 @@
 """AWS CDK constructs that bring a pipeline's stored data up to date in the deploy that changes the pipeline."""
 
-from archive_replay.settings import ResultFraming
-from pipeline_reprocessing.archive import Archive
+from archive_replay.settings import Framing, ResultFraming
+from pipeline_reprocessing.archive import Archive, ErrorOutput
 from pipeline_reprocessing.archive_pipeline import ArchivePipeline
 from pipeline_reprocessing.destination import Destination
 from pipeline_reprocessing.messages import MessageSelection
@@ -15,6 +15,8 @@ __all__ = [
     "Archive",
     "ArchivePipeline",
     "Destination",
+    "ErrorOutput",
+    "Framing",
     "IReprocessablePipeline",
     "MessageSelection",
     "OnRemoval",

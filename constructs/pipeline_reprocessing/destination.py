@@ -19,7 +19,8 @@ class Destination:
     """Where results go: gzipped JSON lines, an object for each object of the archive, partitioned for Athena.
 
     A result's key is `<prefix>dt=YYYY-MM-DD/<name>-<digest>.json.gz`, made from its object's key, where the day is
-    the UTC day of the object's oldest message: replaying overwrites and never duplicates.
+    the UTC day of the object's oldest message; for `Archive.objects` there is no day in it. Replaying overwrites and
+    never duplicates.
 
     Args:
         bucket: May be the archive's.
@@ -85,7 +86,7 @@ def check_archive_apart(source: Archive, destination: Destination) -> None:
         value = getattr(destination, name)
         if Token.is_unresolved(value):
             continue
-        # Everything lies within an empty root, but a stream without a prefix keeps to folders named after years.
+        # Everything lies within an empty root: there a run leaves out what lies under the destination's prefixes.
         if value == source.root or (source.root and value.startswith(source.root)):
             raise Failure(
                 f"'destination.{name}' must lie outside of the archive '{source.root}' in the same bucket, got "

@@ -45,8 +45,8 @@ def check_prefix(argument: str, prefix: str, *, folder: bool = False) -> None:
         raise Failure(f"'{argument}' must be without its bucket, got '{prefix}'; leave out 's3://<bucket>/'")
     if "!{" in prefix:
         raise Failure(
-            f"'{argument}' must be without expressions, got '{prefix}'; only Firehose's default YYYY/MM/dd/HH/ is "
-            "known, so give what stands before the expressions and use MessageSelection.all() or .s3_paths()"
+            f"'{argument}' must be without expressions, got '{prefix}'; only the prefix of Archive.firehose() may have "
+            "them"
         )
     if _WILDCARDS.search(prefix):
         # In an IAM policy these would allow more than they say.

@@ -7,15 +7,17 @@ not by the Map's ItemBatcher, for here the objects' sizes are known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
 
 from archive_replay.faults import ReplayStopped
-from archive_replay.layouts import layout_of
-from archive_replay.settings import Run, Selection, Settings, WorkItem
-from archive_replay.storage import Storage, StoredObject
+from archive_replay.layouts import ArchiveLayout, layout_of
+from archive_replay.settings import Run, Selection, Settings, Source, WorkItem
+from archive_replay.storage import CONNECTIONS, Availability, Storage, StoredObject
 
 MAX_KEYS = 100
 """Objects in a work item: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""
@@ -26,6 +28,8 @@ MANY = 10_000
 Distributed Map has three bytes for each work item here and 262,144 at most."""
 LOOK_AHEAD = 10_000
 """Objects looked at before the first work item is cut, to spread a small selection over all workers."""
+LOOK_AROUND = 20_000
+"""Keys looked at to find out why nothing is selected: 20 requests."""
 
 
 @dataclass
@@ -36,9 +40,13 @@ class Plan:
     work_items: int = 0
     bytes: int = 0
     skipped: int = 0
-    """Objects in the partitions concerned whose keys do not follow the layout."""
+    """Objects listed that are not the archive's (another suffix, error output of Firehose), or bear no time."""
     function_digest: str = ""
     """What the user's function is while planning."""
+    unreadable: Counter[Availability] = field(default_factory=Counter)
+    """Selected objects that must be restored first."""
+    example: str = ""
+    """The key of one of those."""
 
     def properties(self) -> dict[str, int | str]:
         return {
@@ -66,31 +74,67 @@ def plan(
         What the manifest holds.
 
     Raises:
-        ReplayStopped: The archive cannot be listed, or the selection is not of this archive.
+        ReplayStopped: The archive cannot be listed, the selection is not of this archive, nothing is selected and
+            keys do not follow the layout, or an object is archived and not restored.
     """
     result = Plan(function_digest=function_digest)
-    objects = _counted(_selected(run.settings, selection, storage, result, now=now), result)
+    layout = layout_of(run.settings.source)
+    objects = _counted(_selected(run.settings, layout, selection, storage, result, now=now), result)
+    # What is raised in here leaves no manifest behind.
     with storage.upload(run.settings.destination.bucket, run.manifest_key) as manifest:
         for item in work_items(objects, workers=run.settings.workers):
             manifest.write(json.dumps(item.properties(), ensure_ascii=False).encode() + b"\n")
             result.work_items += 1
+        if result.unreadable:
+            raise ReplayStopped(_unreadable(run.settings.source.bucket, result))
+        if not result.objects:
+            _check_layout(run.settings, layout, selection, storage)
     return result
 
 
 def _selected(
-    settings: Settings, selection: Selection, storage: Storage, result: Plan, *, now: datetime
+    settings: Settings,
+    layout: ArchiveLayout,
+    selection: Selection,
+    storage: Storage,
+    result: Plan,
+    *,
+    now: datetime,
 ) -> Iterator[StoredObject]:
-    source, destination = settings.source, settings.destination
-    layout = layout_of(source)
+    source = settings.source
     if selection.s3_paths:
-        # A path given twice is one object: its result would be written twice at the same time.
-        for key in dict.fromkeys(selection.s3_paths):
-            if not key.startswith(source.root):
-                raise ReplayStopped(f"'{key}' is not in the archive: its objects begin with '{source.root}'")
-            # Taken as given: the worker finds out whether it is there, and how large it is.
-            yield StoredObject(key, size=0)
+        yield from _named(source, selection.s3_paths, storage)
         return
+    ours = _written_within(settings)
     everything = selection.start is None and selection.end is None
+    for prefix in layout.prefixes(selection.start, selection.end, now=now):
+        for item in storage.list(source.bucket, prefix):
+            if not _belongs(item, ours):
+                continue
+            if not layout.takes(item.key):
+                result.skipped += 1
+            elif everything or layout.selects(item, selection.start, selection.end):
+                yield item
+            elif not layout.is_dated(item):
+                result.skipped += 1
+
+
+def _named(source: Source, keys: Sequence[str], storage: Storage) -> Iterator[StoredObject]:
+    # A path given twice is one object: its result would be written twice at the same time.
+    keys = list(dict.fromkeys(keys))
+    for key in keys:
+        if not key.startswith(source.root):
+            raise ReplayStopped(f"'{key}' is not in the archive: its objects begin with '{source.root}'")
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        found = pool.map(lambda key: storage.look_at(source.bucket, key), keys)
+        for key, item in zip(keys, found, strict=True):
+            # Of one that is missing the worker says so.
+            yield item or StoredObject(key, size=0)
+
+
+def _written_within(settings: Settings) -> tuple[str, ...]:
+    """What a replay writes into the archive: prefixes of objects that are not the archive's."""
+    source, destination = settings.source, settings.destination
     written = (destination.prefix, destination.errors_prefix, destination.runs_prefix)
     ours = tuple(p for p in written if source.bucket == destination.bucket and p.startswith(source.root))
     if source.root in ours:
@@ -98,21 +142,52 @@ def _selected(
             f"the archive s3://{source.bucket}/{source.root} would hold the results of its own replay; "
             "give the destination another prefix"
         )
-    for prefix in layout.prefixes(selection.start, selection.end, now=now):
-        for item in storage.list(source.bucket, prefix):
-            if item.key.startswith(ours) or item.key.endswith("/"):
-                continue  # results of a replay, or a folder as the console makes them
-            if everything or layout.selects(item.key, selection.start, selection.end):
-                yield item
-            elif layout.interval(item.key) is None:
-                result.skipped += 1
+    return ours
+
+
+def _belongs(item: StoredObject, ours: tuple[str, ...]) -> bool:
+    """Whether it is neither a result of a replay nor a folder as the console makes them."""
+    return not item.key.startswith(ours) and not item.key.endswith("/")
 
 
 def _counted(objects: Iterator[StoredObject], result: Plan) -> Iterator[StoredObject]:
     for each in objects:
         result.objects += 1
         result.bytes += each.size
+        if each.availability is not Availability.READABLE:
+            result.unreadable[each.availability] += 1
+            result.example = result.example or each.key
         yield each
+
+
+def _unreadable(bucket: str, result: Plan) -> str:
+    archived = result.unreadable[Availability.ARCHIVED]
+    restoring = result.unreadable[Availability.BEING_RESTORED]
+    return (
+        f"{archived:,} of {result.objects:,} selected objects are archived and {restoring:,} are being restored, "
+        f"such as s3://{bucket}/{result.example}; restore them for longer than the replay takes (RestoreObject, or S3 "
+        "Batch Operations), wait until that is done, and run it again, or select other messages"
+    )
+
+
+def _check_layout(settings: Settings, layout: ArchiveLayout, selection: Selection, storage: Storage) -> None:
+    """Raises if nothing was selected since the archive's keys are not what they were said to be."""
+    source = settings.source
+    # Keys are made by one stream or channel, so a wrong layout shows in the first of them as in any other. What lies
+    # beyond these may differ where a stream's prefix was changed, which is not worth listing millions of keys.
+    ours = _written_within(settings)
+    first = islice(storage.list(source.bucket, source.root), LOOK_AROUND)
+    seen = [item for item in first if _belongs(item, ours)]
+    # Without content there are no messages: markers such as '_SUCCESS'.
+    flawed = [(item.key, flaw) for item in seen if item.size and (flaw := layout.flaw(item))]
+    if flawed:
+        key, flaw = flawed[0]
+        everything = selection.start is None and selection.end is None
+        raise ReplayStopped(
+            f"nothing is selected, and {len(flawed):,} of the first {len(seen):,} objects in "
+            f"s3://{source.bucket}/{source.root} do not follow the archive's layout: '{key}' {flaw}; "
+            f"{layout.remedy}{'' if everything else ', or select with MessageSelection.all()'}"
+        )
 
 
 def work_items(objects: Iterator[StoredObject], *, workers: int) -> Iterator[WorkItem]:

@@ -173,7 +173,7 @@ class Selection:
             raise ValueError(
                 f"'StartTime' must be before 'EndTime', got {values['StartTime']} and {values['EndTime']}"
             )
-        return cls(start=start, end=end)
+        return cls(start=_utc(start), end=_utc(end))
 
 
 @dataclass(frozen=True)
@@ -271,4 +271,16 @@ def _time(values: Mapping[str, Any], name: str) -> datetime | None:
         raise ValueError(
             f"'{name}' must be an ISO 8601 time such as 2025-01-31T00:00:00Z, got '{text}'"
         ) from None
-    return moment.astimezone(UTC)
+    return moment
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    try:
+        return moment.astimezone(UTC) if moment else None
+    except OverflowError:
+        # In UTC it is before the year 1 or after 9999, and nothing is stored from there.
+        return (
+            datetime(1, 1, 1, tzinfo=UTC)
+            if moment and moment.year == 1
+            else datetime(9999, 12, 31, tzinfo=UTC)
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
@@ -41,12 +43,28 @@ _NOT_IN_ONE = {"InvalidRequest", "NotImplemented"}
 """What S3 answers to a copy of more than 5 GB, and where it knows no condition on a copy."""
 
 
+_ARCHIVED = {"GLACIER", "DEEP_ARCHIVE"}
+"""Storage classes whose objects are read only while a restored copy exists. `GLACIER_IR` is read at once."""
+_UNKNOWN = datetime(1, 1, 1, tzinfo=UTC)
+
+
+class Availability(StrEnum):
+    """Whether an object can be read."""
+
+    READABLE = "READABLE"
+    ARCHIVED = "ARCHIVED"
+    """In S3 Glacier Flexible Retrieval, S3 Glacier Deep Archive or an archive tier, and not restored."""
+    BEING_RESTORED = "BEING_RESTORED"
+
+
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing says of an object."""
+    """What S3 says of an object without reading it."""
 
     key: str
     size: int
+    last_modified: datetime = _UNKNOWN
+    availability: Availability = Availability.READABLE
 
 
 @dataclass
@@ -62,9 +80,39 @@ class Storage:
     def list(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
         """The objects under the prefix, in the order of their keys."""
         with explained(f"list s3://{bucket}/{prefix}"):
-            for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            # With the status a listing says in one request what HeadObject says of an object each; it takes no other
+            # permission. A restored object keeps its storage class.
+            pages = self.s3.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix, OptionalObjectAttributes=["RestoreStatus"]
+            )
+            for page in pages:
                 for item in page.get("Contents", ()):
-                    yield StoredObject(key=item["Key"], size=item["Size"])
+                    status = item.get("RestoreStatus")
+                    if status and status.get("IsRestoreInProgress"):
+                        availability = Availability.BEING_RESTORED
+                    elif item.get("StorageClass") in _ARCHIVED and not status:
+                        availability = Availability.ARCHIVED
+                    else:
+                        availability = Availability.READABLE
+                    yield StoredObject(
+                        item["Key"], item["Size"], item.get("LastModified", _UNKNOWN), availability
+                    )
+
+    def look_at(self, bucket: str, key: str) -> StoredObject | None:
+        """What S3 says of one object; None if it is not there, or denied."""
+        with explained(f"look at s3://{bucket}/{key}"):
+            found = head(self.s3, bucket, key)
+        if found is None:
+            return None
+        restore = found.get("Restore", "")
+        # Only here S3 tells the archive tiers of S3 Intelligent-Tiering: listings give the class alone.
+        if 'ongoing-request="true"' in restore:
+            availability = Availability.BEING_RESTORED
+        elif not restore and (found.get("StorageClass") in _ARCHIVED or found.get("ArchiveStatus")):
+            availability = Availability.ARCHIVED
+        else:
+            availability = Availability.READABLE
+        return StoredObject(key, found["ContentLength"], found["LastModified"], availability)
 
     def read(self, bucket: str, key: str) -> Iterator[bytes]:
         """The object's bytes in chunks; a broken connection is taken up again where it broke.

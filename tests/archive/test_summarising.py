@@ -96,7 +96,7 @@ def test_a_note_reads_as_it_was_written_and_its_reason_is_bounded(pipeline: Any)
     read = Note.parse(pipeline.storage.read_json(RESULT, name))
 
     assert name == "runs/out/run-1/results/000003-002-id.json"
-    assert read.stopped == "x" * 1000
+    assert read.stopped == "x" * 2000
     assert read.objects["key"] == replace(failed, failures=[{"Key": "key", "Reason": "half of ? a pair"}])
 
 

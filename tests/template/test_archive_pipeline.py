@@ -876,11 +876,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"source": lambda it: Archive.firehose(it.raw, prefix="s3://raw-bucket/raw/")},
         "'prefix' must be without its bucket, got 's3://raw-bucket/raw/'; leave out 's3://<bucket>/'",
     ),
-    "prefix with expressions": (
-        {"source": lambda it: Archive.firehose(it.raw, prefix="raw/!{timestamp:yyyy}/")},
-        "'prefix' must be without expressions, got 'raw/!{timestamp:yyyy}/'; only Firehose's default YYYY/MM/dd/HH/ "
-        "is known, so give what stands before the expressions and use MessageSelection.all() or .s3_paths()",
-    ),
     "prefix with a wildcard": (
         {"source": lambda it: Archive.firehose(it.raw, prefix="raw*/")},
         "'prefix' must be without '*', '?' and '$', got 'raw*/'",

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
@@ -64,6 +65,12 @@ class Stored:
     metadata: dict[str, str]
     parts: tuple[bytes, ...] = ()
     """The MD5 of each part of a multipart upload."""
+    modified: datetime = datetime(2027, 1, 1, tzinfo=UTC)
+    """After the times in all keys."""
+    storage_class: str = "STANDARD"
+    restore: str = ""
+    """S3's `x-amz-restore`: `ongoing-request="true"`, or `"false"` with an expiry date; nothing if none was asked for."""
+    archive_status: str = ""
 
     @property
     def etag(self) -> str:
@@ -126,7 +133,9 @@ class FakeS3:
         assert operation == "list_objects_v2"
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:  # boto3's names
+    def paginate(
+        self, *, Bucket: str, Prefix: str, OptionalObjectAttributes: list[str] | None = None
+    ) -> Iterator[dict[str, Any]]:  # boto3's names
         objects = self._called("ListObjectsV2", Bucket, Prefix)
         keys = sorted(key for key in objects if key.startswith(Prefix))
         if not keys:
@@ -134,9 +143,21 @@ class FakeS3:
         for first in range(0, len(keys), self.page):
             yield {
                 "Contents": [
-                    {"Key": key, "Size": len(objects[key].body)} for key in keys[first : first + self.page]
+                    self._listed(key, objects[key], OptionalObjectAttributes or [])
+                    for key in keys[first : first + self.page]
                 ]
             }
+
+    @staticmethod
+    def _listed(key: str, found: Stored, attributes: list[str]) -> dict[str, Any]:
+        status = {"IsRestoreInProgress": 'ongoing-request="true"' in found.restore}
+        return {
+            "Key": key,
+            "Size": len(found.body),
+            "LastModified": found.modified,
+            "StorageClass": found.storage_class,
+            **({"RestoreStatus": status} if found.restore and "RestoreStatus" in attributes else {}),
+        }
 
     def get_object(self, *, Bucket: str, Key: str, Range: str = "", IfMatch: str = "") -> dict[str, Any]:
         objects = self._called("GetObject", Bucket, Key)
@@ -156,7 +177,19 @@ class FakeS3:
         if Key not in objects:
             raise fault("HeadObject", "404", 404)
         found = objects[Key]
-        return {"ETag": found.etag, "Metadata": dict(found.metadata), "ContentLength": len(found.body)}
+        # S3 leaves out what does not apply, and the standard class.
+        optional = {
+            "StorageClass": found.storage_class if found.storage_class != "STANDARD" else "",
+            "Restore": found.restore,
+            "ArchiveStatus": found.archive_status,
+        }
+        return {
+            "ETag": found.etag,
+            "Metadata": dict(found.metadata),
+            "ContentLength": len(found.body),
+            "LastModified": found.modified,
+            **{name: value for name, value in optional.items() if value},
+        }
 
     def put_object(
         self,
