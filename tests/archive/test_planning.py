@@ -6,12 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from fake_s3 import Stored
 
 from archive_replay import planning
 from archive_replay.faults import Throttled
 from archive_replay.storage import StoredObject
-
-from .conftest import Stored
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
