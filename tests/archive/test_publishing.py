@@ -415,6 +415,8 @@ def test_publishing_passes_over_an_object_that_was_skipped(filled: Any, times: i
     assert (summary["status"], summary["objectsSuperseded"]) == ("SUCCEEDED", 0)
     assert filled.s3.lines("out/dt=2025-01-02/") == [{"t": 2}]
     assert filled.s3.lines("errors/") == [{"key": "key", "reason": "holds no messages"}]
+    removed = [key for call, key in filled.s3.calls if call == "DeleteObjects"]
+    assert all(key.startswith("runs/") and "/staged/" in key for key in removed)
 
 
 def test_an_object_that_failed_leaves_a_later_run_s_errors_alone(filled: Any) -> None:

@@ -135,11 +135,13 @@ def test_a_result_of_more_than_a_part_is_uploaded_in_parts_of_8_mib(pipeline: An
             upload.write(data[first : first + (1 << 20)])
             [*pending] = pipeline.s3.uploads.values()
             assert all(len(part) == 8 << 20 for each in pending for part in each.parts.values())
+            numbers = {number for each in pending for number in each.parts}
 
     stored = pipeline.s3.buckets["result-bucket"]["key"]
     assert gzip.decompress(stored.body) == data
     assert stored.metadata == {"replay-started": pipeline.started}
     assert stored.etag.endswith('-3"')
+    assert numbers == {1, 2}
     assert upload.written == len(stored.body)
     assert pipeline.s3.uploads == {}
 
@@ -371,6 +373,26 @@ def test_only_what_an_earlier_run_wrote_is_removed(pipeline: Any, metadata: Any,
     pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
 
     assert pipeline.s3.keys("result-bucket") == ["key"] * stays
+
+
+@pytest.mark.parametrize(
+    ("stored", "started"),
+    [(None, ""), (Stored(b"x", {}), ""), (Stored(b"x", {"replay-started": OLD}), OLD)],
+    ids=["nothing", "a person's", "a run's"],
+)
+def test_an_object_tells_when_the_run_began_that_wrote_it(pipeline: Any, stored: Any, started: str) -> None:
+    if stored:
+        pipeline.s3.buckets["result-bucket"]["key"] = stored
+
+    assert pipeline.storage.started("result-bucket", "key") == started
+
+
+def test_what_a_person_wrote_is_replaced(pipeline: Any) -> None:
+    pipeline.s3.buckets["result-bucket"]["key"] = Stored(b"x", {})
+
+    write(pipeline, OLD, b"result")
+
+    assert content(pipeline) == b"result"
 
 
 def test_what_is_not_there_need_not_be_removed(pipeline: Any) -> None:
