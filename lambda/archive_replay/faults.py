@@ -22,7 +22,7 @@ class ObjectFailure(Fault):
 
 
 class Unreadable(ObjectFailure):
-    """The object may not be read, or is not there: S3 answers the same. It may still become allowed, as `Denied`."""
+    """The object may not be read. It may still become allowed, as with `Denied`."""
 
 
 class Superseded(ObjectFailure):

@@ -118,8 +118,8 @@ class Storage:
         """The object's bytes in chunks; a broken connection is taken up again where it broke.
 
         Raises:
-            Unreadable: It is denied, or missing.
-            ObjectFailure: It cannot be read.
+            Unreadable: It is denied.
+            ObjectFailure: It is missing, or cannot be read.
             Throttled: S3 is busy, the connection broke again and again, or the object was replaced meanwhile.
         """
         offset, etag, attempts = 0, "", 0
@@ -138,13 +138,22 @@ class Storage:
                 if is_passing(error) or (offset and code_of(error) in CONFLICT):
                     raise Throttled(f"cannot read s3://{bucket}/{key}: {described(error)}") from error
                 if code_of(error) in DENIED:
-                    # Without an unconditional s3:ListBucket S3 answers 403 for a missing object too.
-                    raise Unreadable(f"cannot be read: {described(error)} (or it is not there)") from error
+                    if self._is_missing(bucket, key):
+                        raise ObjectFailure("cannot be read: it is not there") from error
+                    raise Unreadable(f"cannot be read: {described(error)}") from error
                 raise ObjectFailure(f"cannot be read: {described(error)}") from error
             except (BotoCoreError, OSError) as error:
                 attempts += 1
                 if attempts == 3:
                     raise Throttled(f"cannot read s3://{bucket}/{key}: {described(error)}") from error
+
+    def _is_missing(self, bucket: str, key: str) -> bool:
+        """Whether a listing lacks the object: without an unconditional s3:ListBucket S3 denies what is missing, too."""
+        try:
+            found = next(self.list(bucket, key), None)
+        except (ReplayStopped, Throttled):
+            return False
+        return found is None or found.key != key
 
     def read_json(self, bucket: str, key: str) -> Any:
         """The object's content as JSON, of an object of the run's own."""

@@ -233,7 +233,7 @@ def test_an_object_that_may_not_be_read_costs_that_object(pipeline: Any) -> None
 
     assert summary["objectsFailed"] == 1
     assert summary["failures"][0]["Reason"] == (
-        "cannot be read: AccessDenied: AccessDenied in GetObject (or it is not there)"
+        "cannot be read: AccessDenied: AccessDenied in GetObject"
     )
 
 
@@ -872,3 +872,30 @@ def test_half_a_surrogate_pair_in_an_error_of_the_function_can_be_told(pipeline:
     summary = pipeline.replay(All=True)
 
     assert summary["failures"][0]["Reason"] == "ValueError: half ? of it"
+
+
+def test_a_missing_object_that_s3_denies_is_known_from_a_listing_and_not_waited_for(pipeline: Any) -> None:
+    pipeline.started = "2026-06-01T00:00:00.000Z"
+    fill(pipeline, [{"t": 1}])
+    pipeline.s3.denied.add(("GetObject", "gone"))
+
+    answer = pipeline.replay(S3Paths=["raw/channel/telemetry/gone"])
+
+    assert answer["Cause"].endswith("raw/channel/telemetry/gone: cannot be read: it is not there")
+    assert pipeline.clock.slept == []
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed either"])
+def test_a_denied_object_that_may_be_there_is_waited_for(pipeline: Any, listed: bool) -> None:
+    pipeline.started = "2026-06-01T00:00:00.000Z"
+    [key] = fill(pipeline, [{"t": 1}])
+    planned = pipeline.plan(All=True)
+    pipeline.s3.denied |= {("GetObject", "__dt"), *([] if listed else [("ListObjectsV2", "__dt")])}
+    [item] = pipeline.manifest()
+
+    with pytest.raises(ReplayStopped, match="more objects failed than are tolerated"):
+        pipeline._step("REPLAY", planned["Run"], Batch=item)
+
+    assert 60 <= sum(pipeline.clock.slept) <= 85
+    assert "AccessDenied in GetObject" in pipeline.s3.lines("errors/")[0]["reason"]
+    assert pipeline.s3.lines("errors/")[0]["key"] == key

@@ -360,7 +360,7 @@ def test_tolerated_failures_are_written_down_and_the_rest_is_replayed(archive: D
     assert (summary["messagesIn"], summary["messagesOut"], summary["messagesFailed"]) == (18, 16, 2)
     reasons = {error["key"]: error["reason"] for error in archive.results("errors/tolerant/")}
     assert reasons.keys() == {bad_line, failing, truncated}
-    assert reasons[bad_line].startswith("is not a JSON object: Expecting value")
+    assert reasons[bad_line].startswith("JSONDecodeError: Expecting value")
     assert reasons[failing] == "the function returned ProcessingFailed"
     assert reasons[truncated] == "is not valid gzip: it ends early"
 
