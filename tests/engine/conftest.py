@@ -16,7 +16,7 @@ from moto_additions import complete
 from moto_engine import Engine, SkippingClock  # made importable above
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def definitions() -> dict[str, dict[str, Any]]:
     """The definitions of the pipelines, as synthesized."""
     return synthesized()
