@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from archive_definitions import DESTINATION, SOURCE
-from moto_engine import PATIENCE, Busy, Engine, Killed
+from moto_engine import PATIENCE, Busy, Ended, Engine
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 Message = dict[str, Any]
@@ -249,10 +250,19 @@ def test_a_worker_that_lambda_throttles_is_called_again(engine: Engine) -> None:
     assert engine.clock.skipped > 0
 
 
-def killing(poison: int) -> Any:
+def kill(engine: Engine, poison: int) -> Any:
     def code(messages: list[Message]) -> list[Message]:
         if poison in numbers(messages):
-            raise Killed
+            raise Ended
+        return messages
+
+    return code
+
+
+def outlast(engine: Engine, poison: int) -> Any:
+    def code(messages: list[Message]) -> list[Message]:
+        if poison in numbers(messages):
+            engine.clock.sleep(1000)
         return messages
 
     return code
@@ -260,7 +270,7 @@ def killing(poison: int) -> Any:
 
 def test_what_a_killed_worker_had_counts_as_failed(engine: Engine) -> None:
     keys = fill(engine, objects=4)
-    engine.code = killing(3)
+    engine.code = kill(engine, 3)
 
     summary = engine.summary("Tolerant")
 
@@ -272,15 +282,23 @@ def test_what_a_killed_worker_had_counts_as_failed(engine: Engine) -> None:
     assert all("Runtime.ExitError" in error["reason"] for error in errors)
 
 
-def test_a_killed_worker_ends_a_strict_run_with_the_reason(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (kill, r"Runtime\.ExitError: .*signal: killed"),
+        (outlast, r"Sandbox\.Timedout: .*Task timed out after 900\.00 seconds"),
+    ],
+)
+def test_a_worker_that_lambda_ends_fails_a_strict_run_with_the_reason(
+    engine: Engine, end: Any, reason: str
+) -> None:
     fill(engine, objects=2)
-    engine.code = killing(1)
+    engine.code = end(engine, 1)
 
     described = engine.run("Single")
 
     assert (described["status"], described["error"]) == ("FAILED", "ReplayFailed")
-    assert "Runtime.ExitError" in described["cause"]
-    assert "signal: killed" in described["cause"]
+    assert re.search(reason, described["cause"])
     assert engine.keys("single/") == []
 
 

@@ -40,8 +40,13 @@ class Busy(Exception):
     """Lambda has no place for this call: it answers 429."""
 
 
-class Killed(BaseException):
-    """Lambda ends the worker's process: no `except Exception` sees it."""
+class Ended(BaseException):
+    """Lambda ends the worker: no `except Exception` sees it."""
+
+    def __init__(
+        self, kind: str = "Runtime.ExitError", text: str = "Runtime exited with error: signal: killed"
+    ):
+        self.answer = {"errorType": kind, "errorMessage": f"RequestId: {uuid.uuid4()} Error: {text}"}
 
 
 class SkippingClock(Clock):
@@ -246,10 +251,10 @@ class Engine:
                 "Reason": "ConcurrentInvocationLimitExceeded",
             }
             return _response(request, 429, json.dumps(error).encode(), "TooManyRequestsException")
-        except Killed:
+        except Ended as ended:
             if arn in self._workers:
-                return _exited(request, "signal: killed")
-            raise  # the user's function kills the worker: this is its thread
+                return _response(request, 200, json.dumps(ended.answer).encode(), "Unhandled")
+            raise  # the user's function ends the worker that calls it
 
     def _configuration(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         """Lambda's GetFunctionConfiguration, by HTTP."""
@@ -266,7 +271,10 @@ class Engine:
             if gate := self.step_gates.get((run, step)):
                 gate.wait()
             context = Context(self.clock, self.clock.now() + timedelta(seconds=900))
-            return Handler(lambda: self._clients_of(run), self.clock)(event, context)
+            answer = Handler(lambda: self._clients_of(run), self.clock)(event, context)
+            if self.clock.now() > context.deadline:
+                raise Ended("Sandbox.Timedout", "Task timed out after 900.00 seconds")
+            return answer
         finally:
             with self._lock:
                 self.running[run] -= 1
@@ -286,20 +294,14 @@ def _answer(
         answer = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
     try:
         text = json.dumps(answer, ensure_ascii=escapes).encode()
-    except UnicodeEncodeError:  # half a surrogate pair ends the process
-        return _exited(request, "exit status 1")
+    except UnicodeEncodeError as half_a_pair:
+        raise Ended(text="Runtime exited with error: exit status 1") from half_a_pair
     if len(text) > _ANSWER_LIMIT:
         kind = "Unhandled"
         text = (
             b'{"errorType":"Function.ResponseSizeTooLarge","errorMessage":"Response payload size exceeded"}'
         )
     return _response(request, 200, text, kind)
-
-
-def _exited(request: AWSPreparedRequest, how: str) -> AWSResponse:
-    message = f"RequestId: {uuid.uuid4()} Error: Runtime exited with error: {how}"
-    error = {"errorType": "Runtime.ExitError", "errorMessage": message}
-    return _response(request, 200, json.dumps(error).encode(), "Unhandled")
 
 
 def _response(request: AWSPreparedRequest, status: int, body: bytes, error: str) -> AWSResponse:
