@@ -168,7 +168,7 @@ class Engine:
         deadline = time.monotonic() + PATIENCE
         while not is_over():
             assert time.monotonic() < deadline, f"{execution} still runs"
-            time.sleep(0.01)
+            time.sleep(0.05)
         return found
 
     def run(self, pipeline: str, name: str = "run-1", **messages: Any) -> dict[str, Any]:
