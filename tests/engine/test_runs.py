@@ -95,10 +95,12 @@ def test_records_of_a_stream_become_results(engine: Engine) -> None:
 def test_a_selection_that_matches_nothing_succeeds_without_a_map(engine: Engine) -> None:
     fill(engine, objects=2)
 
-    summary = engine.summary("Activity", StartTime="2026-01-01T00:00:00Z")
+    described = engine.run("Activity", StartTime="2026-01-01T00:00:00Z")
 
-    assert (summary["status"], summary["objects"]) == ("SUCCEEDED", 0)
+    assert described["status"] == "SUCCEEDED"
+    assert json.loads(described["output"])["objects"] == 0
     assert [step for _, step, _ in engine.steps] == ["PLAN", "SUMMARISE"]
+    assert "MapRunStarted" not in engine.history(described)
     assert engine.keys("activity/") == []
 
 
@@ -143,6 +145,7 @@ def test_a_message_that_fails_ends_a_strict_run_and_changes_no_result(engine: En
     described = engine.run("Activity", "bad")
 
     assert (described["status"], described["error"]) == ("FAILED", "ReplayFailed")
+    assert "MapRunFailed" in engine.history(described)
     assert f"{keys[2]} message 2: ValueError: cannot convert" in described["cause"]
     assert engine.stored("activity/") == before
     assert ("bad", "PUBLISH") not in [(run, step) for run, step, _ in engine.steps]

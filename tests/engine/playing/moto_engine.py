@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 import uuid
 from collections import Counter
@@ -182,6 +183,11 @@ class Engine:
         summary: dict[str, Any] = json.loads(described["output"])
         return summary
 
+    def history(self, described: Mapping[str, Any]) -> list[str]:
+        """The types of a run's events, in their order."""
+        arn = described["executionArn"]
+        return [each["type"] for each in self.states.get_execution_history(executionArn=arn)["events"]]
+
     def stop_before(self, run: str, *, step: str = "", write: str = "") -> Gate:
         """Makes a run wait before a step, or before it writes keys with a prefix."""
         gates, place = (self.step_gates, step) if step else (self.write_gates, write)
@@ -264,6 +270,7 @@ class Engine:
 
     def _worker(self, event: Mapping[str, Any]) -> Any:
         run, step = event["Run"]["Name"], event["Step"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["Run"]["Started"])
         with self._lock:
             self.running[run] += 1
             self.steps.append((run, step, event.get("Batch", {}).get("Keys", [])))
