@@ -233,7 +233,6 @@ def test_a_throttled_function_is_called_again_and_finished_objects_stay_finished
     assert engine.clock.skipped > 1
 
 
-@pytest.mark.xfail(strict=True, reason="a throttled object starts over: waiting inside the worker is to come")
 def test_a_throttled_object_goes_on_where_it_was(engine: Engine) -> None:
     fill(engine, objects=1, messages=3)
     engine.code = throttled(1, times=4)
@@ -305,9 +304,6 @@ def test_a_worker_that_lambda_ends_fails_a_strict_run_with_the_reason(
     assert engine.keys("single/") == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="half a surrogate pair in an error ends Summarise; cleaning is to come"
-)
 def test_an_error_with_half_a_surrogate_pair_ends_a_strict_run_with_the_reason(engine: Engine) -> None:
     fill(engine, objects=1)
     engine.escapes = True
@@ -372,10 +368,6 @@ def test_an_older_run_that_publishes_last_leaves_the_results_of_the_newer(engine
     assert generations(engine) == [2, 2]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="nothing compares the function with that of the plan; GetFunctionConfiguration is to come",
-)
 def test_a_run_whose_function_has_changed_since_its_plan_publishes_nothing(engine: Engine) -> None:
     fill(engine, objects=1)
     gate = engine.stop_before("run-1", step="SUMMARISE")
@@ -389,10 +381,6 @@ def test_a_run_whose_function_has_changed_since_its_plan_publishes_nothing(engin
     assert engine.keys("activity/") == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="equal results have equal ETags; a comment in the gzip that differs per run is to come",
-)
 def test_a_cancelled_run_cannot_replace_a_result_that_was_published_again(engine: Engine) -> None:
     fill(engine, objects=1)
     engine.code = generation(0)

@@ -20,7 +20,7 @@ SOURCE, DESTINATION = "raw-bucket", "result-bucket"
 def synthesized() -> dict[str, dict[str, Any]]:
     """The definitions by the pipeline's name.
 
-    `Activity` and `Stream` have one contract each and tolerate nothing, with two workers. `Single` has one worker,
+    `Activity` and `Stream` have one contract each and tolerate nothing, with two workers of four calls. `Single` has one worker,
     `Tolerant` two and a tolerance of 50 %; both use the Lambda activity's contract and batches of one message.
     """
     stack = Stack(App(), "Telemetry", env=Environment(account=ACCOUNT, region=REGION))
@@ -37,14 +37,14 @@ def synthesized() -> dict[str, dict[str, Any]]:
     )
     by_one = Transform.lambda_activity(function, batch_size=1)
     given: dict[str, dict[str, Any]] = {
-        "Activity": {"transform": Transform.lambda_activity(function), "max_concurrency": 2},
+        "Activity": {"transform": Transform.lambda_activity(function), "max_concurrency": 8},
         "Stream": {
             "source": Archive.firehose(raw, prefix="stream/"),
             "transform": Transform.firehose(function),
-            "max_concurrency": 2,
+            "max_concurrency": 8,
         },
         "Single": {"transform": by_one, "max_concurrency": 1},
-        "Tolerant": {"transform": by_one, "max_concurrency": 2, "tolerated_failure_percentage": 50},
+        "Tolerant": {"transform": by_one, "max_concurrency": 8, "tolerated_failure_percentage": 50},
     }
     for name, arguments in given.items():
         destination = Destination(results, prefix=f"{name.lower()}/")
