@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -170,14 +171,13 @@ def test_a_damaged_value_over_several_lines_costs_itself() -> None:
         (b'{"i":10,"t{"i":11,"t":', [damaged(b'{"i":10,"t'), damaged(b'{"i":11,"t":')]),
     ],
 )
-@pytest.mark.parametrize("chunk", [40, 1 << 20])
-@pytest.mark.parametrize("place", [0, 1, 20, 29, 30])
+@pytest.mark.parametrize(
+    ("place", "chunk"), [(0, 1 << 20), (1, 1 << 20), (15, 40), (15, 1 << 20), (30, 40), (30, 1 << 20)]
+)
 def test_a_damaged_value_without_separators_costs_itself(
     bad: bytes, expected: list[bytes | Damaged], place: int, chunk: int
 ) -> None:
     good = [b'{"i":%d,"t":{"x":%d}}' % (number, number) for number in range(30)]
-    if place == 0 and chunk < 1 << 20:
-        pytest.skip("too little is known of the messages")
 
     found = values_of(b"".join([*good[:place], bad, *good[place:]]), chunk)
 
@@ -195,15 +195,10 @@ def test_a_message_of_a_new_kind_is_not_mistaken_for_a_part() -> None:
 def test_nested_objects_that_begin_alike_are_told_apart_by_their_other_names() -> None:
     good = [b'{"id":%d,"sub":{"id":1,"s":"x"}}' % number for number in range(20)]
 
-    after_child = [*good[:9], damaged(b'{"id":9,"sub":{"id":1,"s":"x"}'), *good[10:]]
-    before_child = [*good[:9], damaged(b'{"id":9,"sub":'), *good[10:]]
+    for bad in (b'{"id":9,"sub":{"id":1,"s":"x"}', b'{"id":9,"sub":', b'{"id":9,"sub":{"id":1,"s":"'):
+        found = values_of(b"".join([*good[:9], bad, *good[10:]]))
 
-    assert values_of(b"".join(each.data if isinstance(each, Damaged) else each for each in after_child)) == (
-        after_child
-    )
-    assert values_of(b"".join(each.data if isinstance(each, Damaged) else each for each in before_child)) == (
-        before_child
-    )
+        assert found == [*good[:9], damaged(bad), *good[10:]]
 
 
 def test_an_object_fails_where_a_message_may_be_a_part_of_another() -> None:
@@ -213,7 +208,7 @@ def test_an_object_fails_where_a_message_may_be_a_part_of_another() -> None:
         values_of(b"".join([*tree, b'{"n":9,"of":[', *tree]))
 
 
-RECORDS = [
+RECORDS: list[Callable[[int, str], dict[str, Any]]] = [
     lambda i, s: {"i": i, "t": {"i2": i}},
     lambda i, s: {"i": i, "t": {"x": i, "y": [1, 2, {"z": "}{"}]}, "s": s},
     lambda i, s: {"dev": "a", "i": i, "child": {"n": [i, {"k": "v"}]}},
@@ -253,7 +248,7 @@ def harmed(data: bytes, how: str, chance: random.Random) -> bytes:
 def test_a_damaged_record_costs_itself_and_is_counted(
     chance: random.Random, how: str, record: Any, separator: bytes, indent: int | None, count: int, chunk: int
 ) -> None:
-    texts = ["abc", 'q"uo\\te', "}{", '{"a":1}', "", "é{", "[", "\\", "}\n{"]
+    texts = ["abc", 'q"uo\\te', "}{", '{"a":1}', "", "é}{", "[", "\\", "}\n{"]
     records = [
         json.dumps(
             record(number, chance.choice(texts)), indent=indent, ensure_ascii=chance.random() < 0.5
