@@ -20,14 +20,14 @@ _JOINT = re.compile(rb"\}[ \t\r]*\{")
 """Where one value ends and the next begins on the same line."""
 _BOUNDARY = re.compile(rb"\}\s*\{")
 _ODD = re.compile(rb"\}\s*+[^\s,}\]{]")
-"""A closing brace and what follows none outside of a string: the bytes are damaged there."""
+"""A closing brace before something that follows none outside a string: the bytes are damaged there."""
 _SEPARATORS = re.compile(rb"\s*(?:,[\s,]*(?=[{\[\xef]|\Z))?")
 _SPACE = re.compile(rb"\s*")
 _TOKEN = re.compile(rb'[{}\[\]]|"(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
 _AFTER_VALUE = re.compile(rb"\n(?=\{\s*[\"}])|\}\s*(?=\{\s*[\"}])")
 """Where a message may begin after one that is damaged."""
 _AFTER_TEXT = re.compile(rb"\n(?![ \t}\]])|[\n}]\s*(?=\{\s*[\"}])")
-"""Where text ends that is no value: with its line, unless the next line continues it."""
+"""Where text ends that is no JSON object or list: with its line, unless the next line continues it."""
 _INSIDE = re.compile(rb"[,:\]}]")
 """What follows a value only inside another one."""
 
@@ -185,9 +185,8 @@ class JsonValues:
             end, is_known = self._end_of_damage(buffer, start, is_last=is_last)
             if not is_known:
                 parts = 0 if self._skips else line.parts(buffer)
-                if not _INSIDE.match(buffer, start) and not (line.begins and len(line.values) == 1):
-                    parts = 0
-                if parts and len(buffer) - line.values[-parts] <= self._longest:
+                continues = _INSIDE.match(buffer, start) or (line.begins and parts == len(line.values))
+                if parts and continues and len(buffer) - line.values[-parts] <= self._longest:
                     # They are looked at again, with what follows.
                     start = line.values[-parts]
                     del found[-parts:], line.values[-parts:]
@@ -242,11 +241,12 @@ class JsonValues:
         after = _end(_SPACE, buffer, end)
         ends_line = b"\n" in buffer[end:after] or (is_last and after == len(buffer))
         has_lines = self._has_lines or (ends_line and after < len(buffer))
-        shapes = self._shapes(buffer, end, found[: len(found) - line.parts(buffer)])
-        if has_lines and ends_line and not begins_line and line.begins and len(line.values) == 1:
-            # The line has one value, and then something else.
-            found.pop()
-            start, begins_line = line.values.pop(), True
+        parts = line.parts(buffer)
+        shapes = self._shapes(buffer, end, found[: len(found) - parts])
+        if has_lines and ends_line and not begins_line and line.begins and parts == len(line.values) > 0:
+            # The line has a value, or several after commas, and then something else.
+            del found[-parts:]
+            start, begins_line = line.values[0], True
         elif _INSIDE.match(buffer, start):
             # Something closes here that opened before the values found: they may be parts of a message.
             while line.values and isinstance(value := found[-1], bytes):
@@ -259,7 +259,6 @@ class JsonValues:
                     break
                 found.pop()
                 start = line.values.pop()
-                begins_line = line.is_at_its_beginning
         region = buffer[start:end].rstrip()
         if len(region) > self._longest:
             found.append(self._too_long(region))

@@ -110,6 +110,8 @@ def test_blanks_hold_no_values(data: bytes) -> None:
         b'"t": 1}',
         b'{"t": "1}',
         b'{"t": [1}',
+        b'{"x": 1},{"x": 2}]}',
+        b'{"x": 1}, "y": 2}',
         b"}",
         b'{"t":' * 1_000,
     ],
@@ -184,6 +186,27 @@ def test_a_damaged_value_without_separators_costs_itself(
     if place == 30 and bad.startswith(b'{"i":10,"t{'):
         expected = [damaged(bad[:10]), damaged(bad[10:])]
     assert found == [*good[:place], *expected, *good[place:]]
+
+
+def test_a_value_before_a_line_with_a_closing_brace_is_a_line_or_a_part() -> None:
+    lines = [b'{"a":1}', b"}", b'{"b":2}', b'{"c":3}']
+    nested = [b'{"i":%d,\n"t":{"x":1}\n}' % number for number in range(4)]
+    without_head = b'{"x":1}\n}'
+
+    assert values_of(b"\n".join(lines)) == lines
+    assert values_of(b"\n".join([*nested, without_head, *nested])) == [*nested, without_head, *nested]
+
+
+@pytest.mark.parametrize("separator", [b"", b" \n", b"\n\n", b" "])
+def test_a_message_after_one_that_is_too_long_may_begin_a_chunk(separator: bytes) -> None:
+    values = JsonValues(50)
+
+    found = [*values.feed(b'{"a": "' + b"x" * 60), *values.feed(b"x" * 60), *values.feed(b'"}' + separator)]
+    found += [*values.feed(b'{"b": 1}'), *values.feed(b'{"c": 1}'), *values.finish()]
+
+    assert isinstance(found[0], Damaged)
+    assert found[0].reason == "is longer than 50 bytes"
+    assert found[1:] == [b'{"b": 1}', b'{"c": 1}']
 
 
 def test_a_message_of_a_new_kind_is_not_mistaken_for_a_part() -> None:

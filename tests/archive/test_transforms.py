@@ -553,3 +553,21 @@ def test_outcomes_come_in_the_order_of_the_messages() -> None:
 
     assert total(found)[0] == [{"n": n} for n in range(9)]
     assert [outcome.messages for outcome in found] == [1] * 9
+
+
+def test_the_search_for_many_poisonous_messages_ends() -> None:
+    calls = 0
+
+    def code(messages: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if any(message["n"] % 3 == 0 for message in messages):
+            raise FunctionFailed("ValueError: poison")
+        return messages
+
+    found = list(outcomes(activity(code), batch_of([{"n": n} for n in range(1000)])))
+
+    results, _, failures = total(found)
+    assert len(results) + len(failures) == 1000
+    assert results
+    assert MAX_SEARCH < calls <= 2 * MAX_SEARCH
