@@ -1,6 +1,6 @@
-"""What an object holds once it is unpacked: gzip and ZIP are opened, and formats that cannot be read are named.
+"""Opens gzip and ZIP, and names the formats that cannot be replayed.
 
-Formats are told from the first bytes, whatever the object is called. Memory stays flat whatever the object's size.
+The first bytes of an object tell its format, not its name. Memory stays flat, whatever the object's size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GZIP = b"\x1f\x8b"
 
 _ZIP = b"PK\x03\x04"
 _IN_MEMORY = 32 << 20
-"""Bytes of a ZIP file that are kept in memory; the rest goes to the function's disk, for its index comes last."""
+"""Bytes of a ZIP file that stay in memory. A larger file goes to the function's disk, because its index comes last."""
 _LONGEST_MAGIC = 10
 _MAX_DEPTH = 3
 """Archives within archives: Firehose gzips gzip members of CloudWatch Logs."""
@@ -41,15 +41,15 @@ _NAMED_SNAPPY = (".snappy", ".hsnappy")
 
 
 def unpacked(chunks: Iterable[bytes], key: str, *, depth: int = _MAX_DEPTH) -> Iterator[bytes]:
-    """The bytes themselves, or what they unzip to if they begin as gzip or ZIP does.
+    """The object's bytes; unzipped if they are gzip or ZIP.
 
     Args:
         chunks: The object's bytes.
-        key: The object's key: Firehose's Snappy is told from its extension only.
+        key: The object's key: only its extension tells Firehose's Snappy.
         depth: How many archives may lie within each other.
 
     Raises:
-        ObjectFailure: The object is damaged, or of a format that cannot be read.
+        ObjectFailure: The object is damaged, or its format cannot be replayed.
     """
     head, chunks = peeked(chunks, _LONGEST_MAGIC)
     for magic, (name, advice) in _UNREADABLE.items():
@@ -66,7 +66,7 @@ def unpacked(chunks: Iterable[bytes], key: str, *, depth: int = _MAX_DEPTH) -> I
 
 
 def peeked(chunks: Iterable[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
-    """The first bytes, at least so many if there are as many, and all bytes."""
+    """The first bytes, at least `size` of them unless there are fewer, and all chunks, these bytes included."""
     chunks = iter(chunks)
     head = b""
     for chunk in chunks:
@@ -82,7 +82,7 @@ def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
         data = chunk
         while data:
             if member.eof:
-                # Another member may follow. Some writers fill up with zeros, others put newlines between members.
+                # Another member may follow. Some writers pad with zeros, others put newlines between members.
                 data = data.lstrip(b"\0\r\n")
                 if not data:
                     break
@@ -111,7 +111,7 @@ def _extracted(chunks: Iterable[bytes]) -> Iterator[bytes]:
                             yield data
                     yield b"\n"  # the last line of a file and the first of the next are two
         except (BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-            # A file that is encrypted is a RuntimeError.
-            raise ObjectFailure(f"is not a ZIP file that can be read: {error}") from error
+            # An encrypted file raises RuntimeError.
+            raise ObjectFailure(f"is not a readable ZIP file: {error}") from error
         except OSError as error:
             raise ObjectFailure(f"is a ZIP file too large for the function's disk: {error}") from error

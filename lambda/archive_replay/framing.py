@@ -1,17 +1,17 @@
-"""Where one message of an archive's object ends and the next begins. Only boundaries are looked for.
+"""Where one message of an archive's object ends and the next begins.
 
-Firehose hands bytes over and parses nothing, so this does neither: what is between two boundaries is a message,
-whatever the function makes of it. Memory stays flat: nothing here holds more than a chunk and the longest message.
+Firehose hands bytes over and parses nothing. So this looks for boundaries only: the bytes between two of them are a
+message, valid or not. Memory stays flat: nothing here holds more than a chunk and the longest message.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
@@ -24,10 +24,13 @@ MAX_MESSAGE = 4 << 20
 """Bytes in one message: Lambda takes 6 MiB in all, and base64 makes four bytes of three."""
 
 _GZIP_HEADER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]....[\x00\x02\x04][\x00-\x0d\xff]", re.DOTALL)
-_BETWEEN_MEMBERS = b"\0\r\n\t "
+_PADDING = re.compile(rb"[\0\r\n\t ]*")
+"""What writers put between members."""
+_PIECE = 4 << 10
+"""Bytes that are unzipped at once: what follows a small member is copied each time."""
 _HEADER_LENGTH = 10
 _ERROR_OUTPUT = {"attemptsMade", "arrivalTimestamp", "errorCode", "rawData"}
-"""What an entry of Firehose's error output has, and no message (Firehose's developer guide, "Data delivery")."""
+"""Names in an entry of Firehose's error output (Firehose's developer guide, "Data delivery")."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Framed:
 
     messages: list[bytes]
     arrived: list[int] | None = None
-    """When each of them arrived, in epoch milliseconds, where the archive tells."""
+    """When each of them arrived, in epoch milliseconds, if the archive says so."""
 
 
 def framed(framing: settings.Framing, chunks: Iterable[bytes], key: str) -> Iterator[Framed | Damaged]:
@@ -48,7 +51,7 @@ def framed(framing: settings.Framing, chunks: Iterable[bytes], key: str) -> Iter
         key: The object's key.
 
     Raises:
-        ObjectFailure: The object cannot be read, or how many of its messages are damaged cannot be told.
+        ObjectFailure: The object cannot be read, or the number of its damaged messages is unknown.
     """
     match framing:
         case settings.Framing.JSON:
@@ -62,21 +65,19 @@ def framed(framing: settings.Framing, chunks: Iterable[bytes], key: str) -> Iter
 
 
 def is_error_output(content: bytes) -> bool:
-    """Whether an object is Firehose's error output: what it could not deliver, with the reasons.
+    """Whether an object is Firehose's error output: records that Firehose could not deliver, with the reasons.
 
     Args:
         content: The first bytes of the object, unpacked.
     """
     if not content.lstrip().startswith(b"{") or b'"rawData"' not in content:
         return False
-    values = JsonValues(MAX_MESSAGE)
-    messages = [*values.feed(content), *values.finish()]
     try:
-        first = json.loads(messages[0])  # type: ignore[arg-type]  # damage is no JSON
-    except (ValueError, TypeError, IndexError):
-        # An entry may be longer than what was read of it.
-        return all(f'"{name}"'.encode() in content for name in _ERROR_OUTPUT)
-    return isinstance(first, dict) and first.keys() >= _ERROR_OUTPUT
+        first, _ = json.JSONDecoder().raw_decode(content.decode(errors="replace").lstrip())
+    except (ValueError, RecursionError):
+        # An entry may be longer than these bytes.
+        return all(b'"%b"' % name.encode() in content for name in _ERROR_OUTPUT)
+    return bool(first.keys() >= _ERROR_OUTPUT)
 
 
 def error_output(chunks: Iterable[bytes]) -> Iterator[Framed | Damaged]:
@@ -94,7 +95,7 @@ def error_output(chunks: Iterable[bytes]) -> Iterator[Framed | Damaged]:
                 entry = json.loads(text)
                 message = base64.b64decode(entry["rawData"], validate=True)
                 yield Framed([message], [int(entry["arrivalTimestamp"])])
-            except (ValueError, TypeError, KeyError, binascii.Error) as error:
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
                 yield Damaged(text, f"is not an entry of Firehose's error output: {error!r}")
 
 
@@ -106,7 +107,7 @@ def _json(chunks: Iterable[bytes]) -> Iterator[Framed | Damaged]:
 
 
 def _grouped(found: Sequence[bytes | Damaged]) -> Iterator[Framed | Damaged]:
-    """Messages together, and what is damaged between them."""
+    """Messages that follow each other together, and the damage between them."""
     messages: list[bytes] = []
     for each in found:
         if isinstance(each, bytes):
@@ -127,7 +128,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[Framed | Damaged]:
         lines = buffer.splitlines()
         rest = b""
         if lines and chunk is not None and not buffer.endswith(b"\n"):
-            # Where a chunk ends between CR and LF, both are one end of a line.
+            # The chunk may end between CR and LF, which end one line together.
             rest = lines.pop() + (b"\r" if buffer.endswith(b"\r") else b"")
         if skips and lines:
             del lines[0]
@@ -149,8 +150,9 @@ def _gzip_members(chunks: Iterable[bytes]) -> Iterator[Framed | Damaged]:
     head, chunks = peeked(chunks, 1 << 16)
     if head and not head.startswith(GZIP):
         raise ObjectFailure("does not begin with a gzip member")
-    if zlib.decompressobj(31).decompress(head, len(GZIP)) == GZIP:
-        chunks = unpacked(chunks, "", depth=1)  # the stream's own compression around it
+    with suppress(zlib.error):  # a damaged member costs itself
+        if zlib.decompressobj(31).decompress(head, len(GZIP)) == GZIP:
+            chunks = unpacked(chunks, "", depth=1)  # the stream's own compression around the members
     members = _GzipMembers()
     for chunk in chunks:
         yield from _grouped(members.feed(chunk))
@@ -162,66 +164,82 @@ class _GzipMembers:
 
     def __init__(self) -> None:
         self._held = b""
-        self._member = zlib.decompressobj(31)
-        self._unzipped = 0
-        """Bytes of what is held that have been unzipped."""
+        self._start = 0
+        """Where in the held bytes the member begins."""
         self._is_lost = False
-        """Whether what is held belongs to a damaged member."""
+        """Whether these bytes belong to a damaged member."""
+        self._begin(0)
+
+    def _begin(self, start: int) -> None:
+        self._start = self._read = start
+        self._member = zlib.decompressobj(31)
 
     def feed(self, chunk: bytes) -> list[bytes | Damaged]:
-        self._held += chunk
+        """The members that end in this chunk or are damaged there, in their order."""
+        self._held = self._held[self._start :] + chunk
+        self._read -= self._start
+        self._start = 0
+        return self._found(is_last=False)
+
+    def finish(self) -> list[bytes | Damaged]:
+        """The members that are left after the last chunk."""
+        return self._found(is_last=True)
+
+    def _found(self, *, is_last: bool) -> list[bytes | Damaged]:
         found: list[bytes | Damaged] = []
-        while self._held:
+        while True:
             if self._is_lost:
-                header = _GZIP_HEADER.search(self._held)
-                self._begin(header.start() if header else max(0, len(self._held) - _HEADER_LENGTH))
-                self._is_lost = not header
-                if not header:
-                    break
-            if not self._unzipped:
-                self._begin(len(self._held) - len(self._held.lstrip(_BETWEEN_MEMBERS)))
+                self._begin(self._next_header(self._start, is_last=is_last))
+            if self._is_lost:
+                break
+            if self._read == self._start:
+                self._begin(_end_of_padding(self._held, self._start))
+            if self._start == len(self._held):
+                break
+            reason = ""
             try:
                 end = self._end()
             except zlib.error as error:
-                found.append(self._damaged(f"is not valid gzip: {error}"))
-                continue
-            if end is None and len(self._held) <= MAX_MESSAGE:
-                break
-            if end is None or end > MAX_MESSAGE:
-                found.append(self._damaged(f"is longer than {MAX_MESSAGE:,} bytes"))
-                continue
-            found.append(self._held[:end])
-            self._begin(end)
+                end, reason = None, f"is not valid gzip: {error}"
+            if not reason and (end or len(self._held)) - self._start > MAX_MESSAGE:
+                reason = f"is longer than {MAX_MESSAGE:,} bytes"
+            elif not reason and end is None:
+                if not is_last:
+                    break
+                reason = "is not valid gzip: it ends early"
+            if end is None or reason:
+                start = self._start
+                self._begin(self._next_header(start + 1, is_last=is_last))
+                found.append(Damaged(self._held[start : self._start], reason))
+            else:
+                found.append(self._held[self._start : end])
+                self._begin(end)
         return found
 
-    def finish(self) -> list[bytes | Damaged]:
-        if self._is_lost or not self._held:
-            return []
-        return [Damaged(self._held, "is not valid gzip: it ends early")]
-
-    def _begin(self, place: int) -> None:
-        self._held = self._held[place:]
-        self._member = zlib.decompressobj(31)
-        self._unzipped = 0
-
-    def _damaged(self, reason: str) -> Damaged:
-        header = _GZIP_HEADER.search(self._held, 1)
-        end = header.start() if header else max(1, len(self._held) - _HEADER_LENGTH)
-        damaged = Damaged(self._held[:end], reason)
+    def _next_header(self, start: int, *, is_last: bool) -> int:
+        """Where the next member begins; if none is known yet, where its header may begin."""
+        header = _GZIP_HEADER.search(self._held, start)
         self._is_lost = not header
-        self._begin(end)
-        return damaged
+        if header:
+            return header.start()
+        return len(self._held) if is_last else max(start, len(self._held) - _HEADER_LENGTH + 1)
 
     def _end(self) -> int | None:
         """Where the member ends; None if the next chunk is needed."""
-        data = self._held[self._unzipped :]
-        while not self._member.eof:
-            unzipped = self._member.decompress(data, UNZIPPED)
-            data = self._member.unconsumed_tail
-            if not data and len(unzipped) < UNZIPPED:
-                break
-        self._unzipped = len(self._held)
-        return len(self._held) - len(self._member.unused_data) if self._member.eof else None
+        while True:
+            piece = self._held[self._read : self._read + _PIECE]
+            unzipped = self._member.decompress(piece, UNZIPPED)
+            if self._member.eof:
+                return self._read + len(piece) - len(self._member.unused_data)
+            self._read += len(piece) - len(self._member.unconsumed_tail)
+            if not piece and len(unzipped) < UNZIPPED:
+                return None
+
+
+def _end_of_padding(data: bytes, start: int) -> int:
+    """Where the next byte is that does not stand between members."""
+    padding = _PADDING.match(data, start)
+    return padding.end() if padding else start
 
 
 def _whole(chunks: Iterable[bytes]) -> Iterator[Framed | Damaged]:

@@ -232,9 +232,7 @@ def test_an_object_that_may_not_be_read_costs_that_object(pipeline: Any) -> None
     summary = pipeline.replay(All=True)
 
     assert summary["objectsFailed"] == 1
-    assert summary["failures"][0]["Reason"] == (
-        "cannot be read: AccessDenied: AccessDenied in GetObject"
-    )
+    assert summary["failures"][0]["Reason"] == ("cannot be read: AccessDenied: AccessDenied in GetObject")
 
 
 def test_a_failed_object_keeps_the_result_that_it_had(pipeline: Any) -> None:

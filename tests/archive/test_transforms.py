@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from archive_replay.reading import Batch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive_replay.faults import FunctionFailed
+from archive_replay.batches import Batch
+from archive_replay.faults import FunctionFailed, ReplayStopped
+from archive_replay.settings import ResultFraming
 from archive_replay.transforms import (
+    HOPELESS,
     MAX_SEARCH,
     FirehoseTransformation,
     Invoke,
     LambdaActivity,
     Outcome,
+    Search,
     Transform,
     outcomes,
 )
@@ -28,8 +31,7 @@ from archive_replay.transforms import (
 def batch_of(values: Sequence[Any], first: int = 1) -> Batch:
     return Batch(
         list(range(first, first + len(values))),
-        [json.dumps(value).encode() for value in values],
-        list(values),
+        [value if isinstance(value, bytes) else json.dumps(value).encode() for value in values],
     )
 
 
@@ -37,26 +39,51 @@ def activity(code: Any) -> LambdaActivity:
     return LambdaActivity(lambda payload: json.dumps(code(json.loads(payload))).encode())
 
 
-def firehose(invoke: Invoke) -> FirehoseTransformation:
+def firehose(
+    invoke: Invoke,
+    framing: ResultFraming = ResultFraming.LINES,
+    source: str = "s3://raw-bucket/raw/2025/01/01/00/x",
+) -> FirehoseTransformation:
     return FirehoseTransformation(
         invoke,
         stream_arn="arn:aws:firehose:eu-west-1:111122223333:deliverystream/telemetry",
         region="eu-west-1",
         arrived=datetime(2025, 1, 1, tzinfo=UTC),
-        key="raw/2025/01/01/00/x",
+        source=source,
+        framing=framing,
     )
 
 
-def answering(*results: dict[str, Any]) -> FirehoseTransformation:
+def records_of(payload: bytes) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(payload)["records"]
+    return records
+
+
+def answer(records: Sequence[Any]) -> bytes:
+    return json.dumps({"records": records}).encode()
+
+
+def returning_all(
+    code: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda records: records,
+) -> Invoke:
+    """A function of Firehose's contract that returns these of the records, with the data that it was given."""
+    return lambda payload: answer([{**record, "result": "Ok"} for record in code(records_of(payload))])
+
+
+def answering(
+    *results: dict[str, Any], framing: ResultFraming = ResultFraming.LINES
+) -> FirehoseTransformation:
     """Firehose's contract with a function that gives these results, in the order of the records."""
 
     def invoke(payload: bytes) -> bytes:
-        ids = [record["recordId"] for record in json.loads(payload)["records"]]
-        return json.dumps(
-            {"records": [{"recordId": i} | r for i, r in zip(ids, results, strict=False)]}
-        ).encode()
+        return answer(
+            [
+                {"recordId": record["recordId"]} | result
+                for record, result in zip(records_of(payload), results, strict=True)
+            ]
+        )
 
-    return firehose(invoke)
+    return firehose(invoke, framing)
 
 
 def encoded(data: bytes) -> str:
@@ -120,90 +147,304 @@ def test_text_of_every_kind_survives() -> None:
     assert total(found)[0] == values
 
 
+def test_the_lambda_activity_keeps_digits_escapes_and_repeated_names() -> None:
+    text = rb'{"n":12345678901234567890.123,"d":1.10,"e":1E5,"s":"\u00fc\/","k":1,"k":2}'
+    payloads: list[bytes] = []
+
+    def invoke(payload: bytes) -> bytes:
+        payloads.append(payload)
+        return payload
+
+    [found] = outcomes(LambdaActivity(invoke), batch_of([text, text]))
+
+    assert payloads == [b"[" + text + b"," + text + b"]"]
+    assert found.data == text + b"\n" + text + b"\n"
+
+
+def test_a_number_beyond_pythons_range_stays_as_it_is() -> None:
+    [found] = outcomes(LambdaActivity(lambda payload: payload), batch_of([b'{"r": 1e999}']))
+
+    assert (found.data, found.count, found.failures) == (b'{"r": 1e999}\n', 1, [])
+
+
+def test_the_lambda_activity_is_not_given_what_is_no_json_object() -> None:
+    seen = []
+
+    def code(messages: Any) -> Any:
+        seen.append(messages)
+        return messages
+
+    messages = [
+        b'{"a": 1}',
+        b"nonsense",
+        b"[{}]",
+        b'{"t": NaN}',
+        b'{"t": "\xff"}',
+        b'{"t":' * 100_000,
+        b'\xef\xbb\xbf{"b": 2}',
+        b'{"a": 1}{"a": 2}',
+    ]
+    [found] = outcomes(activity(code), batch_of(messages))
+
+    assert seen == [[{"a": 1}, {"b": 2}]]
+    assert total([found])[0] == [{"a": 1}, {"b": 2}]
+    assert found.messages == 8
+    assert found.dropped == 0
+    reasons = [
+        (2, "is not a JSON object: Expecting value"),
+        (3, "is not a JSON object: it is a list"),
+        (4, "is not a JSON object: NaN is not JSON"),
+        (5, "is not UTF-8"),
+        (6, "is not a JSON object: maximum recursion depth exceeded"),
+        (8, "is not a JSON object: Extra data"),
+    ]
+    for failure, (number, reason) in zip(found.failures, reasons, strict=True):
+        assert failure.number == number
+        assert failure.reason.startswith(reason)
+        assert failure.message == messages[number - 1]
+
+
+def test_a_batch_without_json_objects_calls_no_lambda_activity() -> None:
+    [found] = outcomes(LambdaActivity(lambda _: pytest.fail("it is called")), batch_of([b"x", b"y"]))
+
+    assert [failure.number for failure in found.failures] == [1, 2]
+    assert (found.messages, found.dropped, found.data) == (2, 0, b"")
+
+
 def test_firehose_records_are_as_firehose_makes_them() -> None:
     events = []
 
     def invoke(payload: bytes) -> bytes:
         events.append(json.loads(payload))
-        return json.dumps(
-            {"records": [{"recordId": r["recordId"], "result": "Dropped"} for r in events[-1]["records"]]}
-        ).encode()
+        return answer([{"recordId": r["recordId"], "result": "Dropped"} for r in events[-1]["records"]])
 
     for _ in range(2):
-        firehose(invoke)(batch_of([{"a": 1}, {"a": 2}], first=7))
+        firehose(invoke)(batch_of([b'{"a":NaN}', b"\xff\n\x00"], first=7))
 
     [event, again] = events
     assert event == again
     assert event.keys() == {"invocationId", "deliveryStreamArn", "region", "records"}
     assert event["deliveryStreamArn"] == "arn:aws:firehose:eu-west-1:111122223333:deliverystream/telemetry"
     assert event["region"] == "eu-west-1"
-    assert [json.loads(base64.b64decode(record["data"])) for record in event["records"]] == [
-        {"a": 1},
-        {"a": 2},
-    ]
+    assert [base64.b64decode(record["data"]) for record in event["records"]] == [b'{"a":NaN}', b"\xff\n\x00"]
     assert [record["approximateArrivalTimestamp"] for record in event["records"]] == [1735689600000] * 2
-    assert len({record["recordId"] for record in event["records"]}) == 2
+    assert [len(record["recordId"]) for record in event["records"]] == [56, 56]
+
+
+def test_ids_are_unique_across_objects_and_batches() -> None:
+    events = []
+
+    def invoke(payload: bytes) -> bytes:
+        events.append(json.loads(payload))
+        return returning_all()(payload)
+
+    for source in ("s3://raw-bucket/a", "s3://raw-bucket/b"):
+        for first in (1, 3):
+            firehose(invoke, source=source)(batch_of([{}, {}], first=first))
+
+    ids = [record["recordId"] for event in events for record in event["records"]]
+    assert len(set(ids)) == 8
+    assert all(each.isdecimal() and each.isascii() for each in ids)
+    assert len({event["invocationId"] for event in events}) == 4
+
+
+def test_a_record_arrived_when_the_archive_says() -> None:
+    seen = []
+
+    def invoke(payload: bytes) -> bytes:
+        seen.append([record["approximateArrivalTimestamp"] for record in records_of(payload)])
+        return returning_all()(payload)
+
+    firehose(invoke)(Batch([1, 2], [b"a", b"b"], [10, 20]))
+
+    assert seen == [[10, 20]]
 
 
 def test_firehose_results_are_ok_dropped_or_failed() -> None:
     transform = answering(
         {"result": "Ok", "data": encoded(b'{"a": 1}\n')},
         {"result": "Dropped", "data": encoded(b"whatever")},
-        {"result": "ProcessingFailed"},
-        {"result": "Ok", "data": encoded(b'{"b": 1}')},
+        {"result": "ProcessingFailed", "data": encoded(b"whatever")},
+        {"result": "Ok", "data": encoded(b'{"b": 1}'), "metadata": {"partitionKeys": {}}},
         {"result": "ok", "data": encoded(b"{}")},
         {"result": "Ok", "data": "not base64"},
         {"result": "Ok", "data": encoded(b'{"c": 1}\n{"c": 2}\n')},
         {"result": "Ok"},
         {},
+        {"result": "Ok", "data": ""},
+        {"result": "Ok", "data": 1},
+        {"result": "Ok", "data": "AAAA=AAA"},
     )
 
-    results, dropped, failures = total(list(outcomes(transform, batch_of([{}] * 9))))
+    [found] = outcomes(transform, batch_of([{}] * 12))
 
-    assert results == [{"a": 1}, {"b": 1}, {"c": 1}, {"c": 2}]
-    assert dropped == 1
-    assert [(number, reason.partition(":")[0]) for number, reason in failures] == [
+    assert found.data == b'{"a": 1}\n{"b": 1}\n{"c": 1}\n{"c": 2}\n'
+    assert (found.count, found.dropped, found.messages) == (3, 1, 12)
+    without_data = "the function returned Ok without data; to leave a record out it must return Dropped"
+    assert [(failure.number, failure.reason.partition(":")[0]) for failure in found.failures] == [
         (3, "the function returned ProcessingFailed"),
         (5, "the function must return Ok, Dropped or ProcessingFailed, got 'ok'"),
         (6, "the function returned data that is not base64"),
+        (8, without_data),
         (9, "the function must return Ok, Dropped or ProcessingFailed, got None"),
+        (10, without_data),
+        (11, "the function returned data that is not base64"),
+        (12, "the function returned data that is not base64"),
     ]
 
 
 def test_firehose_results_may_come_in_any_order() -> None:
-    def invoke(payload: bytes) -> bytes:
-        records = json.loads(payload)["records"]
-        return json.dumps({"records": [{**record, "result": "Ok"} for record in reversed(records)]}).encode()
+    invoke = returning_all(lambda records: records[::-1])
 
     found = list(outcomes(firehose(invoke), batch_of([{"n": 1}, {"n": 2}, {"n": 3}])))
 
     assert total(found)[0] == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
+def test_partition_keys_stop_the_run() -> None:
+    transform = answering(
+        {"result": "Ok", "data": encoded(b"{}"), "metadata": {"partitionKeys": {"year": "2026"}}}
+    )
+
+    with pytest.raises(ReplayStopped, match=r"returned metadata\.partitionKeys \(dynamic partitioning\)"):
+        list(outcomes(transform, batch_of([{}])))
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"partitionKeys": None}, {"otherKeys": {"a": 1}}, "x"])
+def test_other_metadata_stop_nothing(metadata: Any) -> None:
+    transform = answering({"result": "Ok", "data": encoded(b"{}"), "metadata": metadata})
+
+    assert total(list(outcomes(transform, batch_of([{}])))) == ([{}], 0, [])
+
+
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("results", "data"),
     [
-        (lambda ids: ids[:1], "the function did not return the recordId '{1}' (1 are missing)"),
-        (lambda ids: [ids[0], ids[0]], "the function returned the recordId '{0}' twice"),
-        (lambda ids: [*ids, "other"], "the function returned the recordId 'other', which it was not given"),
+        ([b"a", b"b\n", b"c"], b"a\nb\nc\n"),
+        ([b"a,1", b"b,2"], b"a,1\nb,2\n"),
+        ([b"a\r\n", b"b\nc"], b"a\r\nb\nc\n"),
+        (["ü".encode("latin-1"), "ü\t\x1b".encode()], b"\xfc\n\xc3\xbc\t\x1b\n"),
+        ([b"\x0a\x03abc\x12\x02", b"\x08\x01"], b"\x0a\x03abc\x12\x02\x08\x01"),
+        ([b"text", b"\x00\x01", b"text\n"], b"text\n\x00\x01text\n"),
+        ([b"\x1f\x8b\x08\x00\n", b"text"], b"\x1f\x8b\x08\x00\ntext\n"),
     ],
 )
-def test_every_record_must_come_back_exactly_once(change: Any, reason: str) -> None:
-    ids: list[str] = []
+def test_a_newline_follows_only_text_that_lacks_one(results: list[bytes], data: bytes) -> None:
+    transform = answering(*[{"result": "Ok", "data": encoded(result)} for result in results])
 
+    assert transform(batch_of([{}] * len(results))).data == data
+
+
+def test_results_as_bytes_follow_each_other_as_they_are() -> None:
+    results = [{"result": "Ok", "data": encoded(data)} for data in (b"a", b"b\n", b"\x00")]
+
+    found = answering(*results, framing=ResultFraming.BYTES)(batch_of([{}] * 3))
+
+    assert (found.data, found.count) == (b"ab\n\x00", 3)
+
+
+def test_dropping_everything_leaves_no_bytes() -> None:
+    found = answering({"result": "Dropped"}, {"result": "Dropped"})(batch_of([{}] * 2))
+
+    assert found == Outcome(dropped=2, messages=2, failures=[])
+
+
+def test_a_record_that_is_returned_twice_fails_alone() -> None:
+    calls: list[int] = []
+
+    def twice(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        calls.append(len(records))
+        return [*records, records[0]]
+
+    found = list(outcomes(firehose(returning_all(twice)), batch_of([{"n": 1}, {"n": 2}])))
+
+    assert total(found) == ([{"n": 2}], 0, [(1, "the function returned this record twice")])
+    assert calls == [2]
+
+
+def test_records_that_the_function_was_not_given_are_ignored() -> None:
+    def more(payload: bytes) -> bytes:
+        given_ = [{**record, "result": "Ok"} for record in records_of(payload)]
+        return answer([{"recordId": "other", "result": "Ok", "data": ""}, *given_, "x", None])
+
+    assert total(list(outcomes(firehose(more), batch_of([{"n": 1}])))) == ([{"n": 1}], 0, [])
+
+
+def test_a_record_that_is_never_returned_fails_alone() -> None:
+    calls: list[int] = []
+
+    def without_poison(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        calls.append(len(records))
+        return [record for record in records if record["data"] != encoded(b'{"n": 3}')]
+
+    batch = batch_of([{"n": n} for n in range(8)])
+    found = list(outcomes(firehose(returning_all(without_poison)), batch))
+
+    assert total(found) == (
+        [{"n": n} for n in range(8) if n != 3],
+        0,
+        [(4, "the function did not return this record")],
+    )
+    assert calls == [8, 1]
+
+
+def test_records_that_are_left_out_for_their_size_are_asked_for_again() -> None:
+    calls: list[int] = []
+
+    def at_most_three(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        calls.append(len(records))
+        return records[:3]
+
+    found = list(outcomes(firehose(returning_all(at_most_three)), batch_of([{"n": n} for n in range(8)])))
+
+    assert total(found) == ([{"n": n} for n in range(8)], 0, [])
+    assert calls == [8, 5, 2]
+
+
+@given(count=st.integers(1, 24), lost=st.sets(st.integers(0, 23), max_size=2), most=st.integers(1, 6))
+def test_each_record_that_is_returned_at_all_has_its_result(count: int, lost: set[int], most: int) -> None:
+    poison = {encoded(json.dumps({"n": n}).encode()) for n in lost}
+
+    def code(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [record for record in records[-most:] if record["data"] not in poison]
+
+    found = list(outcomes(firehose(returning_all(code)), batch_of([{"n": n} for n in range(count)])))
+
+    results, _, failures = total(found)
+    assert results == [{"n": n} for n in range(count) if n not in lost]
+    assert failures == [(n + 1, "the function did not return this record") for n in range(count) if n in lost]
+
+
+def test_a_function_that_returns_no_record_is_not_asked_for_each() -> None:
+    calls: list[int] = []
+
+    def nothing(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        calls.append(len(records))
+        return []
+
+    search = Search()
+    for _ in range(20):
+        found = list(outcomes(firehose(returning_all(nothing)), batch_of([{}] * 500), search))
+        assert total(found)[2] == [(n + 1, "the function did not return this record") for n in range(500)]
+
+    assert len(calls) < MAX_SEARCH + 20 * 3
+
+
+def test_a_firehose_answer_that_is_no_json_costs_its_message() -> None:
     def invoke(payload: bytes) -> bytes:
-        ids[:] = [record["recordId"] for record in json.loads(payload)["records"]]
-        return json.dumps({"records": [{"recordId": i, "result": "Dropped"} for i in change(ids)]}).encode()
+        records = [{**record, "result": "Ok"} for record in records_of(payload)]
+        if any(record["data"] == encoded(b"2") for record in records):
+            records[0]["price"] = float("nan")
+        return answer(records)
 
-    found = list(outcomes(firehose(invoke), batch_of([{}, {}])))
+    found = list(outcomes(firehose(invoke), batch_of([1, 2, 3])))
 
-    expected = reason.format(*ids)
-    assert total(found) == ([], 0, [(1, expected), (2, expected)])
+    assert total(found) == ([1, 3], 0, [(2, "the function must return JSON: NaN is not JSON")])
 
 
-@pytest.mark.parametrize("answer", [b"[]", b"null", b'{"records": 1}', b'{"records": [1]}', b"{}"])
-def test_a_firehose_answer_without_records_fails_its_batch(answer: bytes) -> None:
-    found = list(outcomes(firehose(lambda _: answer), batch_of([{}])))
+@pytest.mark.parametrize("payload", [b"[]", b"null", b'{"records": 1}', b'"records"', b"{}"])
+def test_a_firehose_answer_without_records_fails_its_batch(payload: bytes) -> None:
+    found = list(outcomes(firehose(lambda _: payload), batch_of([{}])))
 
     [(number, reason)] = total(found)[2]
     assert number == 1
@@ -249,19 +490,6 @@ def test_a_result_that_is_no_json_costs_its_message() -> None:
     assert total(found) == ([{"r": 1.0}], 0, [(2, "the function must return JSON: NaN is not JSON")])
 
 
-def test_a_number_that_json_cannot_tell_costs_its_message() -> None:
-    def invoke(payload: bytes) -> bytes:
-        return payload  # as it is: in other languages 1e999 stays what it is
-
-    batch = Batch([1, 2], [b'{"r": 1}', b'{"r": 1e999}'], [])
-
-    found = list(outcomes(LambdaActivity(invoke), batch))
-
-    results, _, [(number, reason)] = total(found)
-    assert (results, number) == ([{"r": 1}], 2)
-    assert reason.startswith("the function must return JSON: Out of range float values")
-
-
 def test_a_function_that_always_fails_is_not_called_for_every_message() -> None:
     calls = 0
 
@@ -275,3 +503,71 @@ def test_a_function_that_always_fails_is_not_called_for_every_message() -> None:
 
     assert len(total(found)[2]) == 1000
     assert calls < MAX_SEARCH + 20
+
+
+def test_a_function_that_fails_on_everything_is_asked_once_or_twice_per_batch() -> None:
+    calls: list[int] = []
+
+    def broken(batch: Batch) -> Outcome:
+        calls.append(len(batch))
+        raise FunctionFailed("ImportError: no module named x")
+
+    search = Search()
+    list(outcomes(broken, batch_of([{}] * 100), search))
+    assert search.in_vain >= HOPELESS
+    calls.clear()
+
+    found = list(outcomes(broken, batch_of([{}] * 100), search))
+
+    assert calls == [1, 99]
+    assert [number for number, _ in total(found)[2]] == list(range(1, 101))
+
+
+def test_a_function_that_has_recovered_is_searched_again() -> None:
+    search = Search(in_vain=HOPELESS)
+
+    def code(messages: Any) -> Any:
+        if {"n": 5} in messages:
+            raise FunctionFailed("ValueError: poison")
+        return messages
+
+    found = list(outcomes(activity(code), batch_of([{"n": n} for n in range(8)]), search))
+
+    assert total(found) == ([{"n": n} for n in range(8) if n != 5], 0, [(6, "ValueError: poison")])
+    assert not search.is_hopeless
+
+
+def test_a_hopeless_function_is_called_with_one_message_as_it_is() -> None:
+    found = list(outcomes(activity(lambda messages: messages), batch_of([{}]), Search(in_vain=HOPELESS)))
+
+    assert total(found) == ([{}], 0, [])
+
+
+def test_outcomes_come_in_the_order_of_the_messages() -> None:
+    def code(messages: Any) -> Any:
+        if len(messages) > 1:
+            raise FunctionFailed("Function.ResponseSizeTooLarge")
+        return messages
+
+    found = list(outcomes(activity(code), batch_of([{"n": n} for n in range(9)])))
+
+    assert total(found)[0] == [{"n": n} for n in range(9)]
+    assert [outcome.messages for outcome in found] == [1] * 9
+
+
+def test_the_search_for_many_poisonous_messages_ends() -> None:
+    calls = 0
+
+    def code(messages: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if any(message["n"] % 3 == 0 for message in messages):
+            raise FunctionFailed("ValueError: poison")
+        return messages
+
+    found = list(outcomes(activity(code), batch_of([{"n": n} for n in range(1000)])))
+
+    results, _, failures = total(found)
+    assert len(results) + len(failures) == 1000
+    assert results
+    assert MAX_SEARCH < calls <= 2 * MAX_SEARCH
