@@ -33,7 +33,7 @@ from archive_replay.patience import Clock, Patience
 from archive_replay.planning import plan
 from archive_replay.replaying import Worker
 from archive_replay.settings import Run, Selection, WorkItem
-from archive_replay.storage import Storage, connect
+from archive_replay.storage import CHUNK, Storage, connect
 from archive_replay.uploads import COMPRESSION_LEVEL
 
 REPEATS = 3
@@ -139,7 +139,7 @@ def _floor(folder: Path, work: Callable[[list[bytes]], bytes]) -> int:
     rezip = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, 31)
     messages, rest = 0, b""
     with (folder / "lines.gz").open("rb") as archive, (folder / "result").open("wb") as result:
-        while chunk := archive.read(1 << 16):
+        while chunk := archive.read(CHUNK):
             *lines, rest = (rest + unzip.decompress(chunk)).split(b"\n")
             result.write(rezip.compress(work(lines)))
             messages += len(lines)

@@ -146,11 +146,11 @@ class JsonValues:
             rest = values.pop()
             if others:
                 begins_line = has_lines = True
-            if not all(value.endswith(b"}") for value in values):
+            if not all(value[-1:] == b"}" for value in values):
                 values = [value.rstrip() for value in values]
-                if not all(value.endswith(b"}") for value in values):
+                if not all(value[-1:] == b"}" for value in values):
                     return None
-        if any(b"\n" in value for value in values) or max(map(len, (*values, rest))) > self._longest:
+        if b"\n" in b"".join(values) or max(map(len, (*values, rest))) > self._longest:
             return None
         self._rest, self._begins_line, self._has_lines = rest, begins_line, has_lines
         return values

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from archive_replay.batches import Batch
 from archive_replay.faults import Fault, FunctionFailed, ReplayStopped
-from archive_replay.json_text import check_object, elements, parse
+from archive_replay.json_text import are_objects, check_object, elements, parse
 from archive_replay.settings import ResultFraming
 
 MAX_SEARCH = 64
@@ -101,6 +101,8 @@ class LambdaActivity:
 
 def _objects(batch: Batch) -> tuple[Sequence[bytes], list[Failed]]:
     """The messages that are JSON objects, and the others."""
+    if are_objects(batch.messages):
+        return batch.messages, []
     messages: list[bytes] = []
     failures: list[Failed] = []
     for number, message in zip(batch.numbers, batch.messages, strict=True):
