@@ -262,7 +262,7 @@ def _outcomes(
         pid, status = os.wait()
         mutant, folder = running.pop(pid)
         code = os.waitstatus_to_exitcode(status)
-        if code in {4, 5, _WRONG_COPY} or (code and not mutant):
+        if code == _WRONG_COPY or (code and not mutant):
             told = (folder / "output").read_text()[-3000:]
             sys.exit(
                 f"the tests cannot judge {mutant.name if mutant else 'the unchanged package'}: {code}\n{told}"
