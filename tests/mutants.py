@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from itertools import takewhile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -121,7 +122,7 @@ def mutants_of(module: str, source: str) -> Iterator[Mutant]:
     for number, place in enumerate(_places(tree, tree.body[0])):
         before = _head(place.statement)
         with place.changed() as statement:
-            yield Mutant(module, number, place.statement.lineno, before, _head(statement))
+            yield Mutant(module, number, place.statement.lineno, *_apart(before, _head(statement)))
 
 
 def mutated(source: str, number: int) -> str:
@@ -212,6 +213,14 @@ def _head(node: ast.AST) -> str:
     return " ".join(ast.unparse(head).split())
 
 
+def _apart(before: str, after: str) -> list[str]:
+    """Both texts around the place where they differ, if they are long."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+    first = len(list(same)) - 40
+    near = [f"…{text[first:]}" if first > 20 else text for text in (before, after)]
+    return [f"{text[:110]}…" if len(text) > 110 else text for text in near]
+
+
 def _run(
     package: Path, tests: Path, mutant: Mutant | None, folder: Path, seconds: int, more: list[str]
 ) -> None:
@@ -299,9 +308,9 @@ def main() -> int:
     everything: dict[str, list[Mutant]] = {}
     for module in given.modules or files:
         everything[module] = list(mutants_of(module, files[module].read_text()))
-        names = {mutant.name for mutant in everything[module]}
-        if gone := [line for line in equivalent if line.startswith(f"{module}.py:") and line not in names]:
-            sys.exit(f"{given.equivalent} names mutants that do not exist: {gone}")
+        names = Counter(mutant.name for mutant in everything[module])
+        if gone := [line for line in equivalent if line.startswith(f"{module}.py:") and names[line] != 1]:
+            sys.exit(f"{given.equivalent} names mutants that do not exist, or several at once: {gone}")
     total = sum(map(len, everything.values()))
     sample: list[Mutant | None] = []
     for all_of_it in everything.values():

@@ -82,13 +82,13 @@ def test_only_a_denial_is_waited_for_until_it_is_allowed(fault: Fault) -> None:
 def test_throttling_is_waited_for_while_there_is_time_beyond_the_margin() -> None:
     watch = Watch(900)
     waiting = patience(watch)
-    assert not waiting.was_throttled
 
     with pytest.raises(Throttled):
         waiting.until_it_runs(failing(Throttled("busy"), 1000))
 
     assert 60 < watch.left <= 80
-    assert waiting.was_throttled
+    assert waiting.was_throttled is True
+    assert patience(Watch(900)).was_throttled is False
     assert patience(Watch(900)).until_it_runs(failing(Throttled("busy"), 3)) == "done"
 
 
@@ -121,6 +121,14 @@ def test_pauses_double_up_to_twenty_seconds_and_are_never_shorter_than_half(
     patience(Watch(900)).until_it_runs(failing(Throttled("busy"), 7))
 
     assert ranges[:7] == [(0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16), (10, 20), (10, 20)]
+
+
+def test_what_was_denied_and_then_allowed_was_not_throttled() -> None:
+    waiting = patience(Watch(900))
+
+    assert waiting.until_allowed(failing(Denied("no"), 1)) == "done"
+
+    assert waiting.was_throttled is False
 
 
 def test_two_that_wait_together_do_not_come_back_together() -> None:

@@ -170,7 +170,9 @@ def test_a_mutant_that_is_named_as_equivalent_is_not_drawn(run: Any, tmp_path: P
 def test_a_name_of_no_mutant_in_the_list_of_equivalent_ones_is_refused(run: Any, tmp_path: Path) -> None:
     (tmp_path / "equivalent.txt").write_text("clipping.py: gone -> away\n    A reason.\n")
 
-    assert "names mutants that do not exist: ['clipping.py: gone -> away']" in run().stderr
+    assert (
+        "names mutants that do not exist, or several at once: ['clipping.py: gone -> away']" in run().stderr
+    )
 
 
 def test_tests_that_fail_without_a_mutant_judge_none(run: Any, tmp_path: Path) -> None:
