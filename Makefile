@@ -11,6 +11,10 @@ WORKERS ?= 3
 SCENARIOS ?= 100000
 ROUND := 6000
 SEED ?=
+# How many mutants `make mutants` draws of the code of the archive pipeline, from which seed, and of which modules (empty:
+# all). The sample is kept, so that rates of two days compare; without a SEED it is the first one.
+MUTANTS ?= 150
+MODULES ?=
 
 DEMO := demo
 CHECKED := constructs lambda local tests benchmarks examples app.py
@@ -45,7 +49,7 @@ demo-iot-analytics: setup ## The same story on AWS IoT Analytics
 	@$(BIN)/python -m $(DEMO) --iot-analytics
 
 ##@ Checks
-.PHONY: test lint format soak bench
+.PHONY: test lint format soak mutants bench
 test: setup lint ## All checks and all tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
@@ -66,6 +70,9 @@ soak: setup ## Play random scenarios of the lifecycle for as long as one has pat
 	      --hypothesis-profile=soak --hypothesis-seed=$$seed $(PYTEST) \
 	      tests/simulation/test_random_scenarios.py tests/simulation/test_step_by_step.py; \
 	  done
+
+mutants: setup ## Change the archive pipeline's code, and see which changes no test notices: MUTANTS=150 SEED= MODULES=
+	@$(BIN)/python tests/mutants.py --mutants=$(MUTANTS) --seed=$(or $(SEED),1) $(MODULES) $(PYTEST)
 
 bench: setup ## Measure against the targets, and make the tables of docs/scale.md
 	@$(BIN)/python benchmarks

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from archive_replay.calls import Calls
+from archive_replay.calls import Calls, _Room
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -201,3 +201,75 @@ def test_two_calls_of_one_work_item_count_no_object_twice(pipeline: Any) -> None
         for key in pipeline.s3.keys("result-bucket", "runs/out/run-1/results/")
     ]
     assert [len(note["Objects"]) for note in notes] == [2, 3]
+
+
+def test_what_is_given_up_is_waited_for_and_leaves_its_room_to_others() -> None:
+    both_run, may_end = threading.Barrier(3), threading.Event()
+    called: list[int] = []
+    ended: list[int] = []
+
+    def call(number: int) -> int:
+        called.append(number)
+        if number < 2:
+            both_run.wait(timeout=20)
+            assert may_end.wait(timeout=20)
+        ended.append(number)
+        return number
+
+    def given() -> Any:
+        yield from range(3)  # two run, one waits for a thread
+        both_run.wait(timeout=20)
+        threading.Timer(0.1, may_end.set).start()
+        raise OSError("the object breaks off")
+
+    with Calls(2) as calls:
+        with pytest.raises(OSError, match="breaks off"):
+            list(calls.ordered(call, given(), turn=0))
+        assert {0, 1} <= set(called)
+        assert sorted(called) == sorted(ended)
+
+        assert list(calls.ordered(call, iter(range(10, 20)), turn=1)) == list(range(10, 20))
+
+
+def test_a_call_that_fails_while_its_object_is_given_up_hides_nothing() -> None:
+    def call(number: int) -> int:
+        raise ValueError(number)
+
+    with Calls(3) as calls, pytest.raises(ValueError, match="0"):
+        list(calls.ordered(call, iter(range(10)), turn=0))
+
+
+def test_who_is_first_in_turn_has_the_room_first() -> None:
+    room = _Room(1)
+    room.want(2)
+    room.want(1)
+
+    assert not room.take(2, wait=False)
+    assert room.take(1, wait=False)
+    assert not room.take(2, wait=False)
+    room.give_back()
+    assert room.take(2, wait=False)
+
+
+@pytest.mark.parametrize("event", ["give back", "forget", "take"])
+def test_who_waits_for_room_hears_when_its_turn_has_come(event: str) -> None:
+    room = _Room(1 if event != "take" else 2)
+    room.want(1)
+    if event == "give back":
+        assert room.take(1, wait=False)
+    room.want(2)
+    waiting = threading.Thread(target=room.take, args=(2,), kwargs={"wait": True}, daemon=True)
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+
+    if event == "give back":
+        room.give_back()
+    elif event == "forget":
+        room.forget(1)
+    else:
+        assert room.take(1, wait=False)
+
+    waiting.join(20)
+    assert not waiting.is_alive()
+    room.forget(3)  # is in no line

@@ -55,6 +55,14 @@ def test_a_download_that_breaks_off_goes_on_where_it_broke(
     assert [call for call, _ in pipeline.s3.calls] == ["GetObject"] * 3
 
 
+def test_a_download_may_break_off_as_often_as_it_goes_on_in_between(pipeline: Any) -> None:
+    store(pipeline, b"0123456789")
+    pipeline.s3.breaks_after += [2, 0, 2, 0, 2, 0]
+
+    assert b"".join(pipeline.storage.read("raw-bucket", "key")) == b"0123456789"
+    assert len(pipeline.s3.calls) == 7
+
+
 def test_a_download_that_never_goes_on_is_tried_again_later(pipeline: Any) -> None:
     store(pipeline, b"0123456789")
     pipeline.s3.breaks_after += [0, 0, 0, 0]

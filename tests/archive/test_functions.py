@@ -1,0 +1,162 @@
+"""What an answer or an error of Lambda means for the run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from archive_replay.faults import Denied, Fault, FunctionFailed, ReplayStopped, Throttled
+from archive_replay.functions import Functions
+
+ARN = "arn:aws:lambda:eu-west-1:111122223333:function:enrich"
+
+
+class Body:
+    def __init__(self, content: bytes | Exception) -> None:
+        self._content = content
+
+    def read(self) -> bytes:
+        if isinstance(self._content, Exception):
+            raise self._content
+        return self._content
+
+
+class Client:
+    """A client of Lambda that always answers the same."""
+
+    def __init__(self, answer: dict[str, Any] | Exception) -> None:
+        self._answer = answer
+        self.given: list[tuple[str, bytes]] = []
+
+    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803  # boto3's names
+        self.given.append((FunctionName, Payload))
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+def function(answer: dict[str, Any] | Exception) -> Functions:
+    return Functions(Client(answer), ARN)  # type: ignore[arg-type]  # a fake
+
+
+def refused(code: str, status: int) -> Functions:
+    error: Any = {
+        "Error": {"Code": code, "Message": "the message"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return function(ClientError(error, "Invoke"))
+
+
+def test_the_answer_is_the_function_s_own_bytes() -> None:
+    functions = function({"Payload": Body(b'{"n": 1.10}')})
+
+    assert functions.invoke(b"[1]") == b'{"n": 1.10}'
+    assert functions.client.given == [(ARN, b"[1]")]  # type: ignore[attr-defined]  # a fake
+
+
+@pytest.mark.parametrize("kind", ["Handled", "Unhandled"])
+def test_an_error_of_the_function_is_no_answer_of_whatever_kind_it_is(kind: str) -> None:
+    body = json.dumps({"errorMessage": "no such device", "errorType": "KeyError"}).encode()
+
+    with pytest.raises(FunctionFailed) as raised:
+        function({"FunctionError": kind, "Payload": Body(body)}).invoke(b"[]")
+
+    assert str(raised.value) == "KeyError: no such device"
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"errorMessage": "Task timed out"}', "Error: Task timed out"),
+        (b'{"errorType": "", "errorMessage": "m"}', "Error: m"),
+        (b'"a text"', '"a text"'),
+        (b"no JSON \xff", "no JSON \ufffd"),
+        (b"x" * 5000, "x" * 1000),
+    ],
+    ids=["no type", "empty type", "no object", "no JSON", "long"],
+)
+def test_an_error_that_is_not_as_lambda_makes_it_is_told_as_it_is(body: bytes, text: str) -> None:
+    with pytest.raises(FunctionFailed) as raised:
+        function({"FunctionError": "Unhandled", "Payload": Body(body)}).invoke(b"[]")
+
+    assert str(raised.value) == text
+
+
+# API `Invoke`, with the status of each.
+FINAL = [
+    ("ResourceNotFoundException", 404),
+    ("InvalidParameterValueException", 400),
+    ("UnsupportedMediaTypeException", 415),
+    ("EC2AccessDeniedException", 502),
+    ("InvalidRuntimeException", 502),
+    ("InvalidSecurityGroupIDException", 502),
+    ("InvalidSubnetIDException", 502),
+    ("InvalidZipFileException", 502),
+    ("KMSDisabledException", 502),
+    ("KMSInvalidStateException", 502),
+    ("KMSNotFoundException", 502),
+    ("SnapStartException", 400),
+]
+DENIED = [("AccessDeniedException", 403), ("KMSAccessDeniedException", 502), ("403", 403)]
+PASSING = [
+    ("TooManyRequestsException", 429),
+    ("ThrottlingException", 400),
+    ("ResourceNotReadyException", 502),
+    ("ResourceConflictException", 409),
+    ("SnapStartNotReadyException", 409),
+    ("ServiceException", 500),
+    ("EC2ThrottledException", 502),
+    ("ENILimitReachedException", 502),
+    ("EFSMountTimeoutException", 408),
+    ("EFSIOException", 410),
+]
+TOO_LARGE = [
+    ("RequestTooLargeException", 413),
+    ("RequestEntityTooLargeException", 413),
+    ("InvalidRequestContentException", 400),
+    ("413", 413),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        *[(*each, ReplayStopped) for each in FINAL],
+        *[(*each, Denied) for each in DENIED],
+        *[(*each, Throttled) for each in PASSING],
+    ],
+)
+def test_an_error_of_lambda_reaches_as_far_as_its_cause(
+    code: str, status: int, expected: type[Fault]
+) -> None:
+    with pytest.raises(Fault) as raised:
+        refused(code, status).invoke(b"[]")
+
+    assert raised.type is expected  # a function that is gone is gone, and one that is busy is not
+    assert str(raised.value) == f"cannot invoke {ARN}: {code}: the message"
+
+
+@pytest.mark.parametrize(("code", "status"), TOO_LARGE)
+def test_a_payload_that_lambda_refuses_is_a_failure_of_that_payload(code: str, status: int) -> None:
+    with pytest.raises(FunctionFailed) as raised:
+        refused(code, status).invoke(b"[]")
+
+    assert str(raised.value) == f"{code}: the message"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ReadTimeoutError(endpoint_url="https://lambda"), "ReadTimeoutError: Read timeout"),
+        (ConnectionResetError("reset by peer"), "ConnectionResetError: reset by peer"),
+    ],
+)
+def test_a_connection_that_breaks_is_worth_another_try(error: Exception, text: str) -> None:
+    for functions in (function(error), function({"Payload": Body(error)})):
+        with pytest.raises(Throttled) as raised:
+            functions.invoke(b"[]")
+
+        assert str(raised.value).startswith(f"cannot invoke {ARN}: {text}")
