@@ -90,7 +90,7 @@ def test_steps_without_news_answer_with_an_empty_object(pipeline: Any) -> None:
         ({"Error": "E", "Cause": json.dumps({"errorType": "E"})}, 'E: {"errorType": "E"}'),
         ({"Error": "E", "Cause": json.dumps({"errorMessage": "m", "stackTrace": ["s"]})}, "E: m"),
         ({"Error": "E", "Cause": json.dumps({"errorMessage": "half \ud83d of it"})}, "E: half ? of it"),
-        ({"Error": "E", "Cause": "x" * 5000}, "E: " + "x" * 997),
+        ({"Error": "E", "Cause": "x" * 5000}, "E: " + "x" * 1997),
     ],
 )
 def test_what_the_state_machine_caught_is_told_in_one_line(caught: Any, text: str) -> None:

@@ -39,5 +39,5 @@ def test_ten_failures_are_told_and_no_more() -> None:
 def test_an_object_that_failed_as_a_whole_is_one_failure_without_a_number() -> None:
     tally = Tally.of_failed("key", "x" * 5000)
 
-    assert tally == Tally(objects=1, failed_objects=1, failures=[{"Key": "key", "Reason": "x" * 1000}])
+    assert tally == Tally(objects=1, failed_objects=1, failures=[{"Key": "key", "Reason": "x" * 2000}])
     assert Tally.of_failed("key", "reason", bytes_in=7).bytes_in == 7
