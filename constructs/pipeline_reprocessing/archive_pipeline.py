@@ -20,6 +20,7 @@ from aws_cdk.aws_stepfunctions import (
 )
 from constructs import Construct
 
+from archive_replay.settings import Contract, Framing
 from pipeline_reprocessing.acknowledged import EXECUTIONS, OBJECTS, acknowledge_wildcard
 from pipeline_reprocessing.archive import Archive
 from pipeline_reprocessing.archive_workflow import MAPS, Workflow, manifests
@@ -147,6 +148,11 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
         ):
             if not isinstance(value, kind):
                 raise Failure(f"'{name}' must be of type {kind.__name__}, got {shown(value)}")
+        if source.framing is Framing.GZIP_MEMBERS and transform.contract is Contract.LAMBDA_ACTIVITY:
+            raise Failure(
+                "'source' must not have Framing.GZIP_MEMBERS for a Lambda activity, which takes JSON objects; use "
+                "Framing.JSON, which opens gzip, or Transform.firehose()"
+            )
         check_number("max_concurrency", max_concurrency, 1, MAX_CONCURRENCY)
         check_number("tolerated_failure_percentage", tolerated_failure_percentage, 0, 100, whole=False)
         check_number("memory_size", memory_size, 512, 10_240)

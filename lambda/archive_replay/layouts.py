@@ -78,10 +78,6 @@ class ArchiveLayout(ABC):
     def interval(self, key: str) -> tuple[datetime, datetime] | None:
         """When the messages of that object arrived: start inclusive, end exclusive; None if the key does not say."""
 
-    def stream(self, key: str) -> str | None:
-        """The delivery stream that wrote the object, where the key names it."""
-        return None
-
     def prefixes(self, start: datetime | None, end: datetime | None, *, now: datetime) -> Iterator[str]:
         """The prefixes under which every object with messages of that time lies, and as little else as possible."""
         if (start is None and end is None) or not self._formats:
@@ -189,7 +185,6 @@ class FirehoseLayout(ArchiveLayout):
     _name = re.compile(
         r"-\d+-(\d{4})-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}[^/]*$"
     )
-    _stream = re.compile(r"[A-Za-z0-9_.-]{1,64}$")
     remedy = (
         "give Archive.firehose() the stream's own prefix with its expressions, and its time zone and file extension "
         "where it has them"
@@ -243,11 +238,6 @@ class FirehoseLayout(ArchiveLayout):
             return first, last + self._spread + timedelta(seconds=1)
         except (ValueError, OverflowError):
             return None
-
-    def stream(self, key: str) -> str | None:
-        match = self._name.search(key)
-        named = match and self._stream.search(key[key.rfind("/") + 1 : match.start()])
-        return named[0] if named else None
 
     def prefixes(self, start: datetime | None, end: datetime | None, *, now: datetime) -> Iterator[str]:
         by_time = list(super().prefixes(start, end, now=now))

@@ -356,15 +356,21 @@ class Worker:
         function, source = self._run.settings.function, self._run.settings.source
         if function.contract is Contract.LAMBDA_ACTIVITY:
             return LambdaActivity(self._in_time.invoke)
-        interval = self._layout.interval(key)
         return FirehoseTransformation(
             self._in_time.invoke,
             stream_arn=function.stream_arn,
             region=function.arn.split(":")[3],
-            arrived=interval[0] if interval else datetime.fromisoformat(self._run.started),
+            arrived=self._arrived(key),
             source=f"s3://{source.bucket}/{key}",
             framing=function.result_framing,
         )
+
+    def _arrived(self, key: str) -> datetime:
+        """When the object's oldest message arrived, as far as is known: the same whenever the object is replayed."""
+        if interval := self._layout.interval(key):
+            return interval[0]
+        found = self._storage.look_at(self._run.settings.source.bucket, key)
+        return found.last_modified if found else datetime.fromisoformat(self._run.started)
 
 
 def _counted(chunks: Iterable[bytes], tally: Tally) -> Iterator[bytes]:

@@ -433,16 +433,14 @@ def test_a_result_s_name_is_one_that_athena_shows_and_s3_takes(name: str, stem: 
     assert len(longest.encode()) <= 1024
 
 
-@pytest.mark.parametrize(
-    ("folder", "stream"),
-    [("raw/2025/01/01/00/", "my.stream-1-x"), ("hour=10", "10my.stream-1-x"), ("a=b c/d=", "my.stream-1-x")],
-)
-def test_firehose_keys_name_their_stream_whatever_its_name(folder: str, stream: str) -> None:
-    layout = FirehoseLayout("raw/", buffer=BUFFER)
+@pytest.mark.parametrize("folder", ["raw/2025/01/01/00/", "hour=10", "a=b c/d="])
+def test_the_time_of_a_key_is_found_whatever_the_stream_is_called(folder: str) -> None:
+    layout = FirehoseLayout("raw/", buffer=timedelta())
 
-    assert layout.stream(f"{folder}my.stream-1-x-12-2025-01-01-00-05-00-{UUID}.json.gz") == stream
-    assert layout.stream("raw/notes.txt") is None
-    assert IotAnalyticsLayout("").stream(f"my-12-2025-01-01-00-05-00-{UUID}") is None
+    interval = layout.interval(f"{folder}my.stream-1-x-12-2025-01-01-00-05-00-{UUID}.json.gz")
+
+    assert interval is not None
+    assert interval[0] == datetime(2025, 1, 1, 0, 5, tzinfo=UTC)
 
 
 @given(names=st.lists(st.text(min_size=1, max_size=300), min_size=2, max_size=10, unique=True))

@@ -897,3 +897,17 @@ def test_a_denied_object_that_may_be_there_is_waited_for(pipeline: Any, listed: 
     assert 60 <= sum(pipeline.clock.slept) <= 85
     assert "AccessDenied in GetObject" in pipeline.s3.lines("errors/")[0]["reason"]
     assert pipeline.s3.lines("errors/")[0]["key"] == key
+
+
+def test_any_objects_arrived_when_they_were_last_modified(firehose: Any) -> None:
+    firehose.settings["Source"] = {"Layout": "OBJECTS", "Bucket": "raw-bucket", "Root": "uploads/"}
+    firehose.function.code = echoed
+    key = firehose.put("uploads/a.json", {"t": 1})
+    firehose.s3.buckets["raw-bucket"][key].modified = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    for number in (1, 2):
+        firehose.name, firehose.started = f"run-{number}", f"2026-02-0{number}T00:00:00.000Z"
+        firehose.replay(All=True)
+
+    arrived = [event["records"][0]["approximateArrivalTimestamp"] for event in firehose.function.events]
+    assert arrived == [1767323045000] * 2

@@ -29,6 +29,7 @@ from pipeline_reprocessing import (
     Archive,
     ArchivePipeline,
     Destination,
+    Framing,
     MessageSelection,
     PipelineReprocessing,
     ResultFraming,
@@ -858,6 +859,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "archive without bucket": (
         {"source": lambda it: Archive.firehose(wrong("raw-bucket"))},
         "'bucket' must be a bucket, got 'raw-bucket'",
+    ),
+    "gzip members for an activity": (
+        {
+            "source": lambda it: Archive.firehose(it.raw, framing=Framing.GZIP_MEMBERS),
+            "transform": lambda it: Transform.lambda_activity(it.function),
+        },
+        "'source' must not have Framing.GZIP_MEMBERS for a Lambda activity, which takes JSON objects; use Framing.JSON, "
+        "which opens gzip, or Transform.firehose()",
     ),
     "channel with hyphens": (
         {"source": lambda it: Archive.iot_analytics_channel(it.raw, channel_name="my-channel")},
