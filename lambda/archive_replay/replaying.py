@@ -245,6 +245,10 @@ class Worker:
         except ReplayStopped as error:
             stopped = str(error)
             tally = Tally.of_failed(key, stopped)
+        except BaseException:
+            # The worker fails, and what the others do is lost.
+            progress.is_closing = progress.is_ending = True
+            raise
         with progress.lock:
             if tally:
                 progress.tallies[key] = tally

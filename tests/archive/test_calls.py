@@ -273,3 +273,25 @@ def test_who_waits_for_room_hears_when_its_turn_has_come(event: str) -> None:
     waiting.join(20)
     assert not waiting.is_alive()
     room.forget(3)  # is in no line
+
+
+def test_an_unexpected_error_ends_the_worker_and_begins_no_further_object(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.settings |= {"Workers": 1, "CallsPerWorker": 2}
+    fill(pipeline, *[1] * 20)
+    planned = pipeline.plan(All=True)
+    [item] = pipeline.manifest()
+
+    begun: list[str] = []
+
+    def broken(_: Any, __: Any, key: str) -> Any:
+        begun.append(key)
+        raise KeyError("a fault of the worker")
+
+    monkeypatch.setattr("archive_replay.replaying.framed", broken)
+
+    with pytest.raises(KeyError, match="a fault of the worker"):
+        pipeline._step("REPLAY", planned["Run"], Batch=item)
+
+    assert len(begun) <= 4
