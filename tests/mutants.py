@@ -314,8 +314,8 @@ def main() -> int:
     total = sum(map(len, everything.values()))
     sample: list[Mutant | None] = []
     for all_of_it in everything.values():
-        some = [mutant for mutant in all_of_it if mutant.name not in equivalent]
-        sample += drawn(some, max(5, round(given.mutants * len(all_of_it) / total)), given.seed)
+        some = drawn(all_of_it, max(5, round(given.mutants * len(all_of_it) / total)), given.seed)
+        sample += [mutant for mutant in some if mutant.name not in equivalent]
 
     # Each fork finds imported what takes long: pytest's plugins and what the package needs, but nothing of the package.
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):

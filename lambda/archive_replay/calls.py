@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Condition
 from typing import Generic, TypeVar
 
@@ -78,13 +78,14 @@ class _Waiting(Generic[_Result]):
             yield self._next()
 
     def give_up(self) -> None:
-        """Waits for the calls in flight and forgets what they give."""
+        """Cancels the calls that have not begun, waits for those in flight, and forgets what they return."""
         self._room.forget(self._turn)
-        while self._calls:
-            call = self._calls.popleft()
-            if not call.cancel():
-                call.exception()
+        # All at once: while one is waited for, the next would begin.
+        in_flight = [call for call in self._calls if not call.cancel()]
+        wait(in_flight)
+        for _ in self._calls:
             self._room.give_back()
+        self._calls.clear()
 
     def _next(self) -> _Result:
         call = self._calls.popleft()

@@ -911,3 +911,72 @@ def test_any_objects_arrived_when_they_were_last_modified(firehose: Any) -> None
 
     arrived = [event["records"][0]["approximateArrivalTimestamp"] for event in firehose.function.events]
     assert arrived == [1767323045000] * 2
+
+
+def staged(pipeline: Any) -> list[str]:
+    keys: list[str] = pipeline.s3.keys(RESULT, "runs/out/run-1/staged/")
+    return keys
+
+
+@pytest.mark.parametrize("how", ["its messages fail", "it is damaged", "it is given up"])
+def test_what_an_earlier_attempt_has_staged_is_taken_back_when_the_object_fails(
+    pipeline: Any, how: str
+) -> None:
+    tolerating(pipeline, 100)
+    [key] = fill(pipeline, [{"t": 1}])
+    planned = pipeline.plan(All=True)
+    [item] = pipeline.manifest()
+    pipeline._step("REPLAY", planned["Run"], Batch=item)
+    assert len(staged(pipeline)) == 1
+
+    if how == "its messages fail":
+        breaking(pipeline)
+    elif how == "it is damaged":
+        pipeline.s3.buckets["raw-bucket"][key].body = gzip.compress(b'{"t": 2}')[:-4]
+    if how == "it is given up":
+        pipeline._step("GIVE_UP", planned["Run"], Batch=item, Error={"Error": "E", "Cause": "c"})
+    else:
+        pipeline._step("REPLAY", planned["Run"], Batch=item)
+
+    assert staged(pipeline) == []
+
+
+def test_error_output_takes_back_what_was_staged_under_its_name(firehose: Any) -> None:
+    key = firehose.put(firehose.firehose_key(START), {"t": 1})
+    firehose.function.code = echoed
+    planned = firehose.plan(S3Paths=[key])
+    [item] = firehose.manifest()
+    firehose._step("REPLAY", planned["Run"], Batch=item)
+    assert len(staged(firehose)) == 1
+
+    firehose.put(key, entry("eyJhIjoxfQ=="))
+    firehose._step("REPLAY", planned["Run"], Batch=item)
+
+    assert staged(firehose) == []
+
+
+def test_a_worker_without_tolerance_says_that_a_message_failed(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}])
+    planned = pipeline.plan(All=True)
+    breaking(pipeline)
+
+    with pytest.raises(ReplayStopped, match=r"^messages failed and none is tolerated$"):
+        pipeline._step("REPLAY", planned["Run"], Batch=pipeline.manifest()[0])
+
+
+def test_a_fault_that_is_not_foreseen_ends_the_worker(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}])
+    planned = pipeline.plan(All=True)
+    pipeline.s3.faults.append(("GetObject", "__dt", lambda: RuntimeError("not foreseen")))
+
+    with pytest.raises(RuntimeError, match="not foreseen"):
+        pipeline._step("REPLAY", planned["Run"], Batch=pipeline.manifest()[0])
+
+
+def test_the_first_call_needs_no_more_time_than_the_margin(pipeline: Any) -> None:
+    fill(pipeline, [{"t": 1}])
+    planned = pipeline.plan(All=True)
+    pipeline.context.left = 60
+
+    assert pipeline._step("REPLAY", planned["Run"], Batch=pipeline.manifest()[0])["Keys"] == []
+    assert pipeline.finish(planned)["messagesIn"] == 1

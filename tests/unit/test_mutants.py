@@ -156,7 +156,7 @@ def test_the_sample_follows_from_the_seed(tool: dict[str, Any]) -> None:
     assert [len(some) for some in drawn] == [5, 5, 5]
 
 
-def test_a_mutant_that_is_named_as_equivalent_is_not_drawn(run: Any, tmp_path: Path) -> None:
+def test_a_mutant_that_is_named_as_equivalent_is_left_out(run: Any, tmp_path: Path) -> None:
     (tmp_path / "equivalent.txt").write_text(f"{NAMED}\n    A reason.\n")
 
     answer = run("--held=")
