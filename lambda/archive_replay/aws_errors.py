@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from archive_replay.faults import Denied, ReplayStopped, Throttled
 
@@ -33,6 +33,8 @@ def explained(action: str) -> Iterator[None]:
     except ClientError as error:
         kind = Throttled if is_passing(error) else Denied if code_of(error) in DENIED else ReplayStopped
         raise kind(f"cannot {action}: {described(error)}") from error
+    except ParamValidationError as error:
+        raise ReplayStopped(f"cannot {action}: {described(error)}") from error
     except BotoCoreError as error:
         raise Throttled(f"cannot {action}: {described(error)}") from error
 

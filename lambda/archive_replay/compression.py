@@ -21,6 +21,10 @@ _ZIP = b"PK\x03\x04"
 _IN_MEMORY = 32 << 20
 """Bytes of a ZIP file that stay in memory. A larger file goes to the function's disk, because its index comes last."""
 _LONGEST_MAGIC = 10
+_LOOKED_AT = 4_096
+"""Bytes that tell a binary format from a text that begins like it, such as a list of shares with ORCL first."""
+_CONTROLS = bytes({*range(0x20)} - {*b"\t\n\v\f\r\x1b"})
+"""What no text holds, and nearly all binary data do."""
 _MAX_DEPTH = 3
 """Archives within archives: Firehose gzips gzip members of CloudWatch Logs."""
 
@@ -33,7 +37,7 @@ _UNREADABLE = {
     b"\xff\x06\x00\x00sNaPpY": ("Snappy", _COMPRESSED),
     b"\x82SNAPPY\x00": ("Snappy", _COMPRESSED),
     b"\x28\xb5\x2f\xfd": ("zstd", _COMPRESSED),
-    b"BZh": ("bzip2", _COMPRESSED),
+    **{b"BZh%d1AY&SY" % level: ("bzip2", _COMPRESSED) for level in range(1, 10)},
     b"\xfd7zXZ\x00": ("xz", _COMPRESSED),
 }
 _NAMED_SNAPPY = (".snappy", ".hsnappy")
@@ -53,7 +57,7 @@ def unpacked(chunks: Iterable[bytes], key: str, *, depth: int = _MAX_DEPTH) -> I
     """
     head, chunks = peeked(chunks, _LONGEST_MAGIC)
     for magic, (name, advice) in _UNREADABLE.items():
-        if head.startswith(magic):
+        if head.startswith(magic) and not (magic.isalnum() and is_text(head[:_LOOKED_AT])):
             raise ObjectFailure(f"is {name}, which cannot be replayed: {advice}")
     if depth and head.startswith(GZIP):
         yield from unpacked(_gunzipped(chunks), key, depth=depth - 1)
@@ -63,6 +67,11 @@ def unpacked(chunks: Iterable[bytes], key: str, *, depth: int = _MAX_DEPTH) -> I
         raise ObjectFailure(f"is Snappy by its name, which cannot be replayed: {_COMPRESSED}")
     else:
         yield from chunks
+
+
+def is_text(data: bytes) -> bool:
+    """Whether the bytes are text, in UTF-8 or another encoding that keeps ASCII."""
+    return len(data.translate(None, _CONTROLS)) == len(data)
 
 
 def peeked(chunks: Iterable[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:

@@ -48,12 +48,17 @@ class Errors:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._upload:
+        if not self._upload:
+            return
+        try:
             # What a later run found out about the object is what holds, if that was no error too.
             if kind is None and self._storage.started(self._bucket, self._result) > self._run.started:
                 kind = Superseded
-            with suppress(Superseded):
-                self._upload.__exit__(kind, error, trace)
+        except BaseException as failure:
+            self._upload.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        with suppress(Superseded):
+            self._upload.__exit__(kind, error, trace)
 
     def add(self, number: int, message: bytes, reason: str) -> None:
         """Writes down a message that failed."""

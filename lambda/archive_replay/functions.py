@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from archive_replay.aws_errors import DENIED, code_of, described, explained, is_passing
 from archive_replay.faults import Denied, FunctionFailed, ReplayStopped, Throttled
@@ -76,6 +76,8 @@ class Functions:
             if code in _BUSY or (is_passing(error) and code not in _MISCONFIGURED):
                 raise Throttled(text) from error
             raise ReplayStopped(text) from error
+        except ParamValidationError as error:
+            raise ReplayStopped(f"cannot invoke {self.arn}: {described(error)}") from error
         except (BotoCoreError, OSError) as error:
             raise Throttled(f"cannot invoke {self.arn}: {described(error)}") from error
         if response.get("FunctionError"):
@@ -83,7 +85,7 @@ class Functions:
         return body
 
     def digest(self) -> str:
-        """A digest of the function's code, and of what is configured that decides its results.
+        """Digests of the function's code, and of its environment: see `is_same`.
 
         Raises:
             Throttled: Lambda does not tell now, and may later.
@@ -91,18 +93,26 @@ class Functions:
         """
         with explained(f"read the configuration of your function {self.arn}"):
             values = self.client.get_function_configuration(FunctionName=self.arn)
-        environment = values.get("Environment", {})
-        decisive = [
+        code = [
             values.get("CodeSha256"),
             [layer.get("Arn") for layer in values.get("Layers", ())],
             values.get("Runtime"),
             values.get("Handler"),
             values.get("ImageConfigResponse", {}).get("ImageConfig"),
-            environment.get("Variables"),
-            # Who may not use the environment's key is not shown the variables: then any change counts.
-            values.get("LastModified") if "Error" in environment else None,
         ]
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        environment = values.get("Environment", {})
+        if "Error" in environment:  # its key may not be used, or not now
+            return _sha256(code)
+        return f"{_sha256(code)}-{_sha256(environment.get('Variables'))}"
+
+
+def is_same(digest: str, other: str) -> bool:
+    """Whether two digests are of the same function, as far as both say: Lambda does not always show the environment."""
+    return all(one == another for one, another in zip(digest.split("-"), other.split("-"), strict=False))
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _error_of(body: bytes) -> str:

@@ -125,12 +125,17 @@ class Handler:
 
     def _summarise(self, event: Mapping[str, Any], run: Run, _: _Call) -> dict[str, Any]:
         error = _described(event["State"].get("Error"))
+        now = self._clock.now()
         summary, cause = summarise(
-            run, self._storage(), lambda: self._check_function(run), now=self._clock.now(), error=error
+            run, self._storage(), lambda: self._check_function(run), now=now, error=error
         )
         if cause:
             return _failure("ReplayFailed", cause)
-        return {"Run": event["Run"], "ManifestKey": run.manifest_key, "Summary": summary}
+        return {
+            "Run": {**event["Run"], "Summarised": now.isoformat()},
+            "ManifestKey": run.manifest_key,
+            "Summary": summary,
+        }
 
     def _publish(self, event: Mapping[str, Any], run: Run, call: _Call) -> dict[str, Any]:
         publish(

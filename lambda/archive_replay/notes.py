@@ -23,28 +23,30 @@ class Note:
     """What one call of a worker replayed.
 
     Args:
+        call: The id of that call of the worker, under which it staged results.
         finished: When the call ended, as an ISO 8601 time in UTC: the later note of an object counts.
         stopped: Why the run cannot go on; an empty text when it can.
         objects: What happened to each object that the call finished, by key.
     """
 
+    call: str
     finished: str
     stopped: str
     objects: Mapping[str, Tally]
 
-    def write(self, storage: Storage, run: Run, item: WorkItem, *, call: str) -> None:
+    def write(self, storage: Storage, run: Run, item: WorkItem) -> None:
         """Writes the note.
 
         Args:
             storage: Where to.
             run: The execution.
             item: The work item that the call was given.
-            call: The id of this call of the worker.
         """
         storage.write_json(
             run.settings.destination.bucket,
-            f"{run.results_prefix}{item.number:06d}-{item.part:03d}-{call}.json",
+            f"{run.results_prefix}{item.number:06d}-{item.part:03d}-{self.call}.json",
             {
+                "Call": self.call,
                 "Finished": self.finished,
                 "Stopped": told(self.stopped),
                 "Objects": {key: vars(tally) for key, tally in self.objects.items()},
@@ -55,6 +57,7 @@ class Note:
     def parse(cls, values: Mapping[str, Any]) -> Note:
         """Reads a note."""
         return cls(
+            values["Call"],
             values["Finished"],
             values["Stopped"],
             {key: Tally(**tally) for key, tally in values["Objects"].items()},
@@ -97,13 +100,32 @@ def summed(storage: Storage, run: Run) -> tuple[Tally, str]:
     """
     total, stopped = Tally(), ""
     for notes in _by_work_item(storage, run, run.results_prefix, Note.parse):
-        stopped = stopped or next((note.stopped for note in notes if note.stopped), "")
-        objects: dict[str, Tally] = {}
-        for note in notes:
-            objects.update(note.objects)
-        for tally in objects.values():
-            total.add(tally)
+        latest = _latest(notes)
+        for key, note in latest.items():
+            total.add(note.objects[key])
+        # What stopped one call does not stop the run if another call finished the same objects after it.
+        counting = [note for note in notes if not note.objects or note in latest.values()]
+        stopped = stopped or next((note.stopped for note in counting if note.stopped), "")
     return total, stopped
+
+
+def replayed(storage: Storage, run: Run, item: WorkItem) -> Mapping[str, Note]:
+    """The note that counts for each object of a work item, by key."""
+    prefix = f"{run.results_prefix}{item.number:06d}-"
+    found: dict[str, Note] = {}
+    for notes in _by_work_item(storage, run, prefix, Note.parse):
+        found |= _latest(notes, until=run.summarised)
+    return found
+
+
+def _latest(notes: Sequence[Note], until: str = "") -> dict[str, Note]:
+    """The last note of each object, or the last one until a time: what is noted after the verdict has no part in it."""
+    found: dict[str, Note] = {}
+    for note in notes:
+        for key in note.objects:
+            if key not in found or not until or note.finished <= until:
+                found[key] = note
+    return found
 
 
 @dataclass
@@ -146,5 +168,5 @@ def _by_work_item(
     with ThreadPoolExecutor(CONNECTIONS) as readers:
         read = readers.map(lambda key: (key, parse(storage.read_json(bucket, key))), keys)
         # They stand together, for the number comes first in their names.
-        for _, group in groupby(read, key=lambda each: each[0].removeprefix(prefix)[:6]):
+        for _, group in groupby(read, key=lambda each: each[0].rpartition("/")[2][:6]):
             yield sorted((note for _, note in group), key=lambda note: note.finished)

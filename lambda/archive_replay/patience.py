@@ -46,8 +46,8 @@ class Patience:
         self._clock = clock
         self._settled = datetime.fromisoformat(started) + PROPAGATION
         self._remaining = remaining
-        self.was_throttled = False
-        """Whether this call has waited because it was throttled."""
+        self.throttled_for = 0.0
+        """Seconds that this call has waited because it was throttled, in all its threads together."""
 
     def until_allowed(self, action: Callable[[], _Result]) -> _Result:
         """Repeats what is denied, in the first minute of a run.
@@ -74,11 +74,15 @@ class Patience:
             try:
                 return action()
             except Throttled:
-                self.was_throttled = True
                 if not self._has_time_for(pause):
                     raise
             self._clock.sleep(pause)
+            self.throttled_for += pause
         raise AssertionError  # pauses never end
+
+    def persistently(self, action: Callable[[], _Result]) -> _Result:
+        """Repeats what is throttled or not allowed yet; see the two above."""
+        return self.until_it_runs(lambda: self.until_allowed(action))
 
     def _has_time_for(self, pause: float) -> bool:
         return self._remaining() - pause > MARGIN_SECONDS

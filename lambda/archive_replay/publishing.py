@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archive_replay.faults import ReplayStopped, Superseded, Throttled
+from archive_replay.functions import is_same
 from archive_replay.layouts import layout_of
-from archive_replay.notes import PublishingNote
+from archive_replay.notes import PublishingNote, replayed
 from archive_replay.settings import Run, WorkItem
 from archive_replay.storage import Storage
+from archive_replay.tally import Tally
 
 COPIES = 8
 """Results copied at the same time: S3 does the work, and what takes time is to ask it."""
@@ -35,7 +37,7 @@ def check_unchanged(run: Run, digest: Callable[[], str]) -> None:
         Throttled: The step should be repeated later.
     """
     # A run that an earlier version of this library planned has no digest.
-    if run.function_digest and digest() != run.function_digest:
+    if run.function_digest and not is_same(digest(), run.function_digest):
         raise ReplayStopped(
             "your function has changed since this run was planned, and its results may be a mix of both; "
             "deploy again or start a new run: a redriven execution cannot publish"
@@ -73,14 +75,15 @@ def publish(
         errors.append(error)
     else:
         layout = layout_of(run.settings.source)
+        notes = replayed(storage, run, item)
         # One that fails keeps none of the others: all are waited for.
         with ThreadPoolExecutor(COPIES) as copies:
             for key in item.keys:
-                pending[key] = copies.submit(_publish, run, layout.output_name(key), storage)
+                if note := notes.get(key):
+                    result = _Result(layout.output_name(key), note.call, note.objects[key])
+                    pending[key] = copies.submit(_publish, run, result, storage)
         errors += filter(None, (each.exception() for each in pending.values()))
     stopped = next((error for error in errors if isinstance(error, ReplayStopped)), None)
-    if errors and not stopped:
-        raise errors[0]
     published = {key: each.result() for key, each in pending.items() if not each.exception()}
     PublishingNote(
         now().isoformat(),
@@ -91,8 +94,22 @@ def publish(
     with suppress(ReplayStopped, Throttled):
         staged = [each.staged for each in published.values() if each.staged]
         storage.remove_each(run.settings.destination.bucket, staged)
-    if stopped:
-        raise stopped
+    if errors:
+        raise stopped or errors[0]
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What the call that counts made of an object."""
+
+    name: str
+    call: str
+    tally: Tally
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether there is something to publish: an object that failed or was skipped keeps what it had."""
+        return not self.tally.failed_objects and not self.tally.skipped_objects
 
 
 @dataclass(frozen=True)
@@ -105,23 +122,23 @@ class _Published:
     """What is of no more use."""
 
 
-def _publish(run: Run, name: str, storage: Storage) -> _Published:
+def _publish(run: Run, result: _Result, storage: Storage) -> _Published:
+    if not result.is_staged:
+        return _Published()
     destination = run.settings.destination
-    bucket, staged = destination.bucket, run.staged_prefix + name
-    target, errors = destination.prefix + name, destination.errors_prefix + name
+    bucket, staged = destination.bucket, run.staged_key(result.call, result.name)
+    target, errors = destination.prefix + result.name, destination.errors_prefix + result.name
     try:
         copied = storage.copy(bucket, staged, target, run=run)
     except Superseded:
         return _Published(superseded=True, staged=staged)
-    if copied:
-        # What earlier runs noted of the object is settled. It goes at once, and not with the others at the end, when
-        # another run may have noted something.
-        storage.remove_older(bucket, errors, run=run)
-        return _Published(staged=staged)
-    if storage.started(bucket, errors) < run.started:
-        # It neither failed nor was skipped, of which there would be a note: it was published before, or is gone.
+    if not copied:
+        # It was published before, or is gone.
         published = storage.started(bucket, target)
         if published < run.started:
             raise ReplayStopped(f"the staged result s3://{bucket}/{staged} is gone")
         return _Published(superseded=published > run.started)
-    return _Published()
+    # What earlier runs, and other calls of this run, noted of the object is settled. It goes at once, and not with the
+    # others at the end, when another run may have noted something.
+    storage.remove_errors(bucket, errors, run=run, own=not result.tally.messages_failed)
+    return _Published(staged=staged)

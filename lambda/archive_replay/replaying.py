@@ -23,7 +23,7 @@ from archive_replay.json_values import Damaged
 from archive_replay.layouts import layout_of
 from archive_replay.notes import Note
 from archive_replay.patience import MARGIN_SECONDS, Patience, Remaining
-from archive_replay.settings import Contract, Layout, Run, WorkItem
+from archive_replay.settings import Contract, Framing, Layout, Run, WorkItem
 from archive_replay.storage import Storage
 from archive_replay.tally import Tally
 from archive_replay.transforms import (
@@ -63,9 +63,13 @@ class InTime:
         remaining: Tells the time left.
         invoke: Calls the user's function.
         patience: Repeats what is throttled.
+        is_ending: Tells whether the run cannot succeed any more.
     """
 
-    def __init__(self, remaining: Remaining, invoke: Invoke, patience: Patience) -> None:
+    def __init__(
+        self, remaining: Remaining, invoke: Invoke, patience: Patience, is_ending: Callable[[], bool]
+    ) -> None:
+        self._is_ending = is_ending
         self._remaining = remaining
         self._invoke = invoke
         self._patience = patience
@@ -80,9 +84,7 @@ class InTime:
 
     def invoke(self, payload: bytes) -> bytes:
         """What the user's function gives for the payload; while it is throttled, it is called again."""
-        return self._patience.until_it_runs(
-            lambda: self._patience.until_allowed(lambda: self._invoked(payload))
-        )
+        return self._patience.persistently(lambda: self._invoked(payload))
 
     def _invoked(self, payload: bytes) -> bytes:
         before = self._check(MARGIN_SECONDS + self._longest)
@@ -96,6 +98,8 @@ class InTime:
         return answer
 
     def _check(self, seconds: float) -> float:
+        if self._is_ending():
+            raise Abandoned
         left = self._remaining()
         if left < seconds:
             raise OutOfTime(
@@ -157,7 +161,10 @@ class Worker:
         self._now = now
         self._call = call
         self._patience = patience
-        self._in_time = InTime(remaining, invoke, patience)
+        self._remaining = remaining
+        self._began_with = remaining()
+        self._progress = _Progress()
+        self._in_time = InTime(remaining, invoke, patience, lambda: self._progress.is_ending)
         self._layout = layout_of(run.settings.source)
         self._search = Search()
 
@@ -174,13 +181,10 @@ class Worker:
             ReplayStopped: Nothing can be replayed, or more has failed than is tolerated.
             Throttled: The work item should be repeated later.
         """
-        progress = _Progress()
+        progress = self._progress
         at_once = self._run.settings.calls_per_worker
         with Calls(at_once) as calls, ThreadPoolExecutor(at_once) as threads:
-            objects = [
-                threads.submit(self._attempt, key, turn, calls, progress)
-                for turn, key in enumerate(item.keys)
-            ]
+            objects = [threads.submit(self._attempt, key, turn, calls) for turn, key in enumerate(item.keys)]
             for each in objects:
                 each.result()
         if not progress.tallies and progress.left:
@@ -189,7 +193,7 @@ class Worker:
             error = progress.left[key]
             if isinstance(error, Throttled):
                 raise error
-            if self._patience.was_throttled:
+            if self._was_slowed:
                 raise Throttled(str(error))
             progress.tallies[key] = self._give_up(key, str(error))
         self._note(item, progress.tallies, progress.stopped)
@@ -209,8 +213,8 @@ class Worker:
         self._note(item, tallies, stopped="")
 
     def _note(self, item: WorkItem, tallies: Mapping[str, Tally], stopped: str) -> None:
-        note = Note(self._now().isoformat(), stopped, tallies)
-        note.write(self._storage, self._run, item, call=self._call)
+        note = Note(self._call, self._now().isoformat(), stopped, tallies)
+        self._patience.persistently(lambda: note.write(self._storage, self._run, item))
         if reason := stopped or self._verdict(_Progress(dict(tallies)).total):
             raise ReplayStopped(reason)
 
@@ -223,23 +227,29 @@ class Worker:
         return ""
 
     @property
+    def _was_slowed(self) -> bool:
+        """Whether throttling took at least half of this call."""
+        waited = self._patience.throttled_for / self._run.settings.calls_per_worker
+        return 2 * waited >= self._began_with - self._remaining()
+
+    @property
     def _is_strict(self) -> bool:
         return not self._run.settings.tolerated_failure_percentage
 
-    def _attempt(self, key: str, turn: int, calls: Calls, progress: _Progress) -> None:
+    def _attempt(self, key: str, turn: int, calls: Calls) -> None:
         """Replays one object, unless the call is closing, and records how that went."""
+        progress = self._progress
         if progress.is_closing:
             return
         tally, stopped = None, ""
         try:
             # What S3 throttles, or does not allow yet, begins anew; a throttled function does not.
-            tally = self._patience.until_it_runs(
-                lambda: self._patience.until_allowed(lambda: self._replay(key, turn, calls, progress))
-            )
+            try:
+                tally = self._patience.persistently(lambda: self._replay(key, turn, calls))
+            except ObjectFailure as error:
+                tally = self._give_up(key, str(error))
         except Abandoned:
             return
-        except ObjectFailure as error:
-            tally = self._give_up(key, str(error))
         except (OutOfTime, Throttled) as error:
             progress.left[key] = error
         except ReplayStopped as error:
@@ -256,7 +266,7 @@ class Worker:
             progress.is_ending |= bool(progress.stopped or self._verdict(progress.total))
             progress.is_closing |= progress.is_ending or not tally
 
-    def _replay(self, key: str, turn: int, calls: Calls, progress: _Progress) -> Tally:
+    def _replay(self, key: str, turn: int, calls: Calls) -> Tally:
         """Replays one object: afterwards its result is staged whole and its errors are noted, or only those."""
         settings = self._run.settings
         tally = Tally(objects=1)
@@ -305,7 +315,7 @@ class Worker:
                                 errors.add(failure.number, failure.message, failure.reason)
                         if errors.tally.messages_failed and self._is_strict:
                             raise NoResult
-                        if progress.is_ending:
+                        if self._progress.is_ending:
                             raise Abandoned
                     failed = errors.tally.messages_failed
                     if failed and failed == tally.messages_in + errors.unreadable:
@@ -321,28 +331,36 @@ class Worker:
     def _messages(self, key: str, chunks: Iterator[bytes]) -> Iterator[Framed | Damaged] | None:
         """The object's messages; None if it holds none, but what Firehose could not deliver."""
         source = self._run.settings.source
-        if source.layout is Layout.FIREHOSE:
+        if source.layout is not Layout.FIREHOSE:
+            return framed(source.framing, chunks, key)
+        if source.framing in {Framing.JSON, Framing.LINES}:
+            chunks = unpacked(chunks, key)
+            content, chunks = peeked(chunks, 1)
+        else:
             head, chunks = peeked(chunks, 1)
             content = b""
-            with suppress(ObjectFailure):  # what is wrong with it is told when it is read
+            with suppress(ObjectFailure):  # it is cut, and what is wrong with it is told when it is read
                 content = next(unpacked(iter([head]), key), b"")
-            if is_error_output(content):
-                return error_output(unpacked(chunks, key)) if source.replays_error_output else None
+        if is_error_output(content):
+            return error_output(unpacked(chunks, key)) if source.replays_error_output else None
         return framed(source.framing, chunks, key)
 
     def _give_up(self, key: str, reason: str) -> Tally:
         """Notes that an object failed as a whole: it stages nothing, and what was published of it stays."""
+        self._patience.persistently(lambda: self._note_failure(key, reason))
+        return Tally.of_failed(key, reason)
+
+    def _note_failure(self, key: str, reason: str) -> None:
         self._unstage(key)
         with self._errors(key) as errors:
             errors.add_object(reason)
-        return Tally.of_failed(key, reason)
 
     def _unstage(self, key: str) -> None:
         """Takes back what an attempt has staged that was cut off after it: a failed object publishes nothing."""
         self._storage.remove(self._run.settings.destination.bucket, self._staged(key))
 
     def _staged(self, key: str) -> str:
-        return self._run.staged_prefix + self._layout.output_name(key)
+        return self._run.staged_key(self._call, self._layout.output_name(key))
 
     def _errors(self, key: str) -> Errors:
         destination = self._run.settings.destination

@@ -212,6 +212,8 @@ class Run:
     skipped: int = 0
     function_digest: str = ""
     """What the user's function was when the run was planned: results of another one are not published with them."""
+    summarised: str = ""
+    """When the notes of the workers were added up, as an ISO 8601 time in UTC; empty before. Later notes do not count."""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Run:
@@ -225,6 +227,7 @@ class Run:
             bytes=int(plan.get("Bytes", 0)),
             skipped=int(plan.get("Skipped", 0)),
             function_digest=plan.get("FunctionDigest", ""),
+            summarised=values.get("Summarised", ""),
         )
 
     @property
@@ -244,6 +247,10 @@ class Run:
     def staged_prefix(self) -> str:
         """Where results wait until it is known that the run may publish them."""
         return f"{self.folder}staged/"
+
+    def staged_key(self, call: str, name: str) -> str:
+        """Where a call of a worker stages a result: a call that is repeated takes nothing from another."""
+        return f"{self.staged_prefix}{call}/{name}"
 
     @property
     def published_prefix(self) -> str:

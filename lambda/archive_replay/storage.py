@@ -159,6 +159,8 @@ class Storage:
         """The object's content as JSON, of an object of the run's own."""
         try:
             return json.loads(b"".join(self.read(bucket, key)))
+        except Unreadable as error:
+            raise Denied(f"s3://{bucket}/{key} {error}") from error
         except ObjectFailure as error:
             raise ReplayStopped(f"s3://{bucket}/{key} {error}") from error
 
@@ -193,7 +195,7 @@ class Storage:
                     self._copy(bucket, key, target, run, condition_on(self.s3, bucket, target, run))
                     return True
                 except ClientError as error:
-                    if code_of(error) in ABSENT | DENIED and head(self.s3, bucket, key) is None:
+                    if code_of(error) in ABSENT | DENIED and self._is_missing(bucket, key):
                         return False
                     if code_of(error) not in CONFLICT | ABSENT:
                         raise
@@ -217,11 +219,12 @@ class Storage:
             found = head(self.s3, bucket, key)
         return found["Metadata"].get(STARTED, "") if found else ""
 
-    def remove_older(self, bucket: str, key: str, *, run: Run) -> None:
-        """Removes the object if an earlier run wrote it; what this run or a later one wrote stays."""
+    def remove_errors(self, bucket: str, key: str, *, run: Run, own: bool) -> None:
+        """Removes the object if an earlier run wrote it, or this one (`own`); what a later run wrote stays."""
         with explained(f"remove s3://{bucket}/{key}"):
             found = head(self.s3, bucket, key)
-            if not found or not "" < found["Metadata"].get(STARTED, "") < run.started:
+            started = found["Metadata"].get(STARTED, "") if found else ""
+            if not found or not started or started > run.started or (started == run.started and not own):
                 return
             try:
                 self.s3.delete_object(Bucket=bucket, Key=key, IfMatch=found["ETag"])

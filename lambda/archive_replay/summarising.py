@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from archive_replay.faults import ReplayStopped, Throttled
+from archive_replay.faults import Denied, ReplayStopped, Throttled
 from archive_replay.notes import published, summed
 from archive_replay.settings import Run
 from archive_replay.storage import Storage
@@ -134,6 +134,8 @@ def _refusal(check: Callable[[], None]) -> str:
     """Why a run must not publish that has gone well; empty when it may."""
     try:
         check()
+    except Denied:
+        raise  # it may become allowed, in the first minute
     except ReplayStopped as error:
         return _bounded(str(error))
     return ""

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from archive_replay.batches import Batch
+from archive_replay.compression import is_text
 from archive_replay.faults import Fault, FunctionFailed, ReplayStopped
 from archive_replay.json_text import are_objects, check_object, elements, parse
 from archive_replay.settings import ResultFraming
@@ -23,8 +24,6 @@ HOPELESS = 5
 Invoke = Callable[[bytes], bytes]
 
 _BOM = b"\xef\xbb\xbf"
-_CONTROLS = bytes({*range(0x20)} - {*b"\t\n\v\f\r\x1b"})
-"""What no text holds, and nearly all binary data do."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +145,20 @@ class FirehoseTransformation:
         # Unique across the archive, and the same whenever this object is replayed.
         first_digits = int(sha256(self.source.encode()).hexdigest(), 16) % 10**40
         ids = [f"{first_digits:040d}{number:016d}" for number in batch.numbers]
-        results: dict[int, Mapping[str, Any] | None] = {}
+        results: dict[int, _Returned] = {}
         waiting: list[Sequence[int]] = [range(len(batch))]
         for _ in range(MAX_SEARCH):
             if not waiting:
                 break
             places = waiting.pop()
-            returned = _by_id(self._answer(batch, ids, places))
+            try:
+                returned = _by_id(self._answer(batch, ids, places))
+            except FunctionFailed as error:
+                if len(places) == len(batch):
+                    raise
+                if len(places) == 1:
+                    results[places[0]] = error
+                returned = {}
             results |= {place: returned[ids[place]] for place in places if ids[place] in returned}
             missing = [place for place in places if place not in results]
             if len(missing) == len(batch):
@@ -185,7 +191,7 @@ class FirehoseTransformation:
         except (ValueError, RecursionError) as error:
             raise FunctionFailed(f"the function must return JSON: {error}") from error
 
-    def _outcome(self, batch: Batch, results: Sequence[Mapping[str, Any] | None]) -> Outcome:
+    def _outcome(self, batch: Batch, results: Sequence[_Returned]) -> Outcome:
         data: list[bytes] = []
         failures: list[Failed] = []
         dropped = 0
@@ -201,6 +207,8 @@ class FirehoseTransformation:
         return Outcome(framed, len(data), dropped, failures, len(batch))
 
 
+_Returned = Mapping[str, Any] | FunctionFailed | None
+"""What became of a record: its result; why the call failed with which it was asked for again; None if it came twice."""
 _MISSING: Mapping[str, Any] = {}
 
 
@@ -223,7 +231,7 @@ def _by_id(answer: Any) -> dict[str, Mapping[str, Any] | None]:
     return by_id
 
 
-def _data_of(result: Mapping[str, Any] | None) -> bytes | None:
+def _data_of(result: _Returned) -> bytes | None:
     """The data of a record's result; None if the function dropped the record.
 
     Raises:
@@ -232,6 +240,8 @@ def _data_of(result: Mapping[str, Any] | None) -> bytes | None:
     """
     if result is None:
         raise _Flawed("the function returned this record twice")
+    if isinstance(result, FunctionFailed):
+        raise _Flawed(str(result))
     if result is _MISSING:
         raise _Flawed("the function did not return this record")
     kind = result.get("result")
@@ -261,15 +271,11 @@ def _data_of(result: Mapping[str, Any] | None) -> bytes | None:
 def _lines(results: Sequence[bytes]) -> bytes:
     """The results one after the other, with a newline after each that is text and lacks one."""
     joined = b"\n".join(results)
-    if _is_text(joined):
+    if is_text(joined):
         if joined.count(b"\n") == len(results) - 1:
             return joined + b"\n" if results else b""
         return b"".join(each if each.endswith(b"\n") else each + b"\n" for each in results)
-    return b"".join(each if each.endswith(b"\n") or not _is_text(each) else each + b"\n" for each in results)
-
-
-def _is_text(data: bytes) -> bool:
-    return len(data.translate(None, _CONTROLS)) == len(data)
+    return b"".join(each if each.endswith(b"\n") or not is_text(each) else each + b"\n" for each in results)
 
 
 @dataclass

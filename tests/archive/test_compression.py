@@ -157,15 +157,22 @@ def test_a_zip_file_larger_than_the_disk_fails_its_object(monkeypatch: pytest.Mo
         (b"\xff\x06\x00\x00sNaPpY", "Snappy", "write the archive with gzip or ZIP, or uncompressed"),
         (b"\x82SNAPPY\x00", "Snappy", "write the archive"),
         (b"\x28\xb5\x2f\xfd", "zstd", "write the archive"),
-        (b"BZh", "bzip2", "write the archive"),
+        (b"BZh91AY&SY", "bzip2", "write the archive"),
         (b"\xfd7zXZ\x00", "xz", "write the archive"),
     ],
 )
 @pytest.mark.parametrize("chunk", [1, 1 << 20])
 def test_a_format_that_cannot_be_replayed_is_named(magic: bytes, name: str, advice: str, chunk: int) -> None:
-    for data in (magic + b"9" * 99, gzip.compress(magic + b"9" * 99)):
+    for data in (magic + b"\0" * 99, gzip.compress(magic + b"\0" * 99)):
         with pytest.raises(ObjectFailure, match=f"^is {name}, which cannot be replayed: {advice}"):
             whole(data, chunk)
+
+
+@pytest.mark.parametrize(
+    "text", [b"ORCL,100\nIBM,2\n", b"PAR1,1\n", b"BZh9,1\n", "ORC\u00fc\n".encode("latin-1")]
+)
+def test_a_text_that_begins_like_a_binary_format_is_a_text(text: bytes) -> None:
+    assert whole(text) == text
 
 
 @pytest.mark.parametrize("extension", [".snappy", ".hsnappy"])

@@ -87,8 +87,8 @@ def test_throttling_is_waited_for_while_there_is_time_beyond_the_margin() -> Non
         waiting.until_it_runs(failing(Throttled("busy"), 1000))
 
     assert 60 < watch.left <= 80
-    assert waiting.was_throttled is True
-    assert patience(Watch(900)).was_throttled is False
+    assert waiting.throttled_for == sum(watch.slept)
+    assert patience(Watch(900)).throttled_for == 0
     assert patience(Watch(900)).until_it_runs(failing(Throttled("busy"), 3)) == "done"
 
 
@@ -128,7 +128,7 @@ def test_what_was_denied_and_then_allowed_was_not_throttled() -> None:
 
     assert waiting.until_allowed(failing(Denied("no"), 1)) == "done"
 
-    assert waiting.was_throttled is False
+    assert waiting.throttled_for == 0
 
 
 def test_two_that_wait_together_do_not_come_back_together() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from fake_s3 import Stored
 
-from archive_replay.errors import Errors
 from archive_replay.faults import ReplayStopped, Superseded, Throttled
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -138,7 +137,7 @@ def test_publishing_passes_over_an_object_that_failed(filled: Any) -> None:
 
 def test_a_staged_result_that_is_gone_fails_the_run(filled: Any) -> None:
     planned = replayed(filled)
-    lost = filled.s3.keys(RESULT, "runs/out/run-2/staged/dt=2025-01-02/")[0]
+    [lost] = [key for key in filled.s3.keys(RESULT, "runs/out/run-2/staged/") if "dt=2025-01-02" in key]
     del filled.s3.buckets[RESULT][lost]
 
     answer = filled.finish(planned)
@@ -169,7 +168,7 @@ def test_what_cannot_be_removed_of_the_run_s_folder_does_not_fail_it(filled: Any
     filled.function.code = lambda messages: [{"new": True}]
     match kind:
         case "per key":
-            filled.s3.key_errors += [("/staged/dt=2025-01-02", "InternalError")] * 2
+            filled.s3.key_errors += [("/staged/.*dt=2025-01-02", "InternalError")] * 2
         case "per key, for good":
             filled.s3.key_errors += [("/staged/", "InternalError")] * 100
         case "denied":
@@ -398,25 +397,91 @@ def test_what_an_earlier_attempt_staged_is_not_published_when_a_later_one_fails(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_publishing_passes_over_an_object_that_was_skipped(filled: Any, times: int) -> None:
-    """A worker skips what holds no messages: it stages nothing, and says so beside the results."""
+def test_publishing_passes_over_an_object_that_was_skipped(firehose: Any, times: int) -> None:
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    firehose.function.code = lambda event: {
+        "records": [{**each, "result": "Ok"} for each in event["records"]]
+    }
+    key = firehose.put(firehose.firehose_key(start), {"t": 1})
+    firehose.replay(All=True)
+    entry = dict.fromkeys(("attemptsMade", "arrivalTimestamp", "errorCode", "rawData"), 1)
+    firehose.put(key, entry)
+    firehose.name, firehose.started = "run-2", "2026-02-02T00:00:00.000Z"
+
+    summary = firehose.finish(replayed(firehose), times=times)
+
+    assert (summary["status"], summary["objectsSkipped"], summary["objectsSuperseded"]) == ("SUCCEEDED", 1, 0)
+    assert firehose.s3.lines("out/dt=2025-01-01/") == [{"t": 1}]
+    assert [error["key"] for error in firehose.s3.lines("errors/")] == [key]
+
+
+def test_a_call_that_failed_takes_nothing_from_the_call_that_counts(filled: Any) -> None:
+    """Two calls of one work item: the other one fails with an object that the one that ends last has staged."""
+    filled.settings |= {"Workers": 1, "ToleratedFailurePercentage": 100}
+    planned = filled.plan(All=True)
+    [item] = filled.manifest()
+    filled.function.code = lambda messages: [{"new": True}]
+    filled._step("REPLAY", planned["Run"], Batch=item)
+    first = filled.context.aws_request_id
+    filled.context.aws_request_id = "00000000-0000-4000-8000-000000000002"
+    filled.function.code = lambda messages: [{"new": 1 / 0}]
+    filled._step("REPLAY", planned["Run"], Batch=item)
+    filled.context.aws_request_id = first
+    filled.clock.moment += timedelta(seconds=1)
+    filled.function.code = lambda messages: [{"new": True}]
+    filled._step("REPLAY", planned["Run"], Batch=item)
+
+    summary = filled.finish(planned)
+
+    assert (summary["status"], summary["objectsFailed"], summary["messagesOut"]) == ("SUCCEEDED", 0, 3)
+    assert filled.s3.lines("out/") == [{"new": True}] * 3
+    assert filled.s3.keys(RESULT, "errors/") == []
+
+
+def test_what_a_late_call_does_after_the_verdict_changes_nothing(filled: Any) -> None:
+    filled.settings |= {"Workers": 1, "ToleratedFailurePercentage": 100}
+    filled.function.code = lambda messages: [{"new": True}]
     planned = replayed(filled)
-    [result] = filled.s3.keys(RESULT, "runs/out/run-2/staged/dt=2025-01-02/")
-    del filled.s3.buckets[RESULT][result]
-    name = result.removeprefix("runs/out/run-2/staged/")
-    errors = Errors(
-        filled.storage, RESULT, f"errors/out/{name}", "key", result=f"out/{name}", run=filled.parsed()
-    )
-    with errors:
-        errors.add_object("holds no messages")
+    [item] = filled.manifest()
+    summarised = filled._step("SUMMARISE", planned["Run"], State=planned)
+    filled.context.aws_request_id = "00000000-0000-4000-8000-000000000002"
+    filled.clock.moment += timedelta(seconds=1)
+    filled.function.code = lambda messages: [{"new": 1 / 0}]
+    filled._step("REPLAY", planned["Run"], Batch=item)
 
-    summary = filled.finish(planned, times=times)
+    filled._step("PUBLISH", summarised["Run"], Batch=item)
 
-    assert (summary["status"], summary["objectsSuperseded"]) == ("SUCCEEDED", 0)
-    assert filled.s3.lines("out/dt=2025-01-02/") == [{"t": 2}]
-    assert filled.s3.lines("errors/") == [{"key": "key", "reason": "holds no messages"}]
-    removed = [key for call, key in filled.s3.calls if call == "DeleteObjects"]
-    assert all(key.startswith("runs/") and "/staged/" in key for key in removed)
+    assert filled.s3.lines("out/") == [{"new": True}] * 3
+
+
+def test_a_denied_copy_is_not_taken_for_a_lost_result(filled: Any) -> None:
+    filled.started = "2026-06-01T00:00:00.000Z"
+    planned = replayed(filled)
+    filled.s3.fail("CopyObject", "AccessDenied", 403)
+    filled.s3.fail("HeadObject", "403", 403, "staged/")
+
+    summary = filled.finish(planned)
+
+    assert summary["status"] == "SUCCEEDED"
+    assert filled.clock.slept
+
+
+def test_a_busy_copy_copies_nothing_else_again(filled: Any) -> None:
+    filled.settings["Workers"] = 1
+    planned = replayed(filled)
+    [item] = filled.manifest()
+    filled.s3.fail("CopyObject", "SlowDown", 503, "^out/dt=2025-01-02")
+    filled.s3.calls.clear()
+
+    with pytest.raises(Throttled):
+        filled._step("PUBLISH", planned["Run"], Batch=item)
+    summary = filled.finish(planned)
+
+    assert summary["status"] == "SUCCEEDED"
+    done = [
+        key for call, key in filled.s3.calls if call == "CopyObject" and key.startswith("out/dt=2025-01-01")
+    ]
+    assert len(done) == 2, "the second one finds nothing to copy"
 
 
 def test_an_object_that_failed_leaves_a_later_run_s_errors_alone(filled: Any) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
+import threading
+import time
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from fake_s3 import fault
 
 from archive_replay.faults import ReplayStopped, Throttled
 
@@ -323,7 +329,8 @@ def test_a_destination_that_may_not_be_written_ends_the_run(pipeline: Any) -> No
 
     answer = pipeline.replay(All=True)
 
-    assert "cannot write s3://result-bucket/runs/out/run-1/staged/dt=2025-01-01/" in answer["Cause"]
+    staged = f"runs/out/run-1/staged/{pipeline.context.aws_request_id}/dt=2025-01-01/"
+    assert f"cannot write s3://result-bucket/{staged}" in answer["Cause"]
     assert "AccessDenied: AccessDenied in PutObject" in answer["Cause"]
 
 
@@ -364,14 +371,122 @@ def test_throttling_that_outlasts_the_worker_is_left_to_the_state_machine(pipeli
 
 def test_an_object_that_throttling_made_too_slow_has_not_failed(pipeline: Any) -> None:
     pipeline.settings["Function"]["BatchSize"] = 1
-    pipeline.function.seconds = 200
+    pipeline.function.seconds = 100
     fill(pipeline, [{"t": n} for n in range(6)])
     planned = pipeline.plan(All=True)
     [item] = pipeline.manifest()
-    pipeline.function.fail("TooManyRequestsException", 429)
+    for _ in range(40):
+        pipeline.function.fail("TooManyRequestsException", 429)
 
     with pytest.raises(Throttled, match="takes longer than a function may run"):
         pipeline._step("REPLAY", planned["Run"], Batch=item)
+
+
+def test_an_object_that_is_too_large_has_failed_although_one_call_was_throttled(pipeline: Any) -> None:
+    tolerating(pipeline, 100)
+    pipeline.settings["Function"]["BatchSize"] = 1
+    pipeline.function.seconds = 200
+    fill(pipeline, [{"t": n} for n in range(6)])
+    pipeline.function.fail("TooManyRequestsException", 429)
+
+    summary = pipeline.replay(All=True)
+
+    assert summary["failures"][0]["Reason"].startswith("takes longer than a function may run")
+
+
+def test_a_failed_run_does_not_wait_for_the_throttling_of_other_objects(pipeline: Any) -> None:
+    pipeline.settings |= {"Workers": 1, "CallsPerWorker": 2}
+    fill(pipeline, [{"t": 1}], [{"t": 2}])
+    first_is_throttled, second_fails = threading.Event(), threading.Event()
+
+    def code(messages: Any) -> Any:
+        assert first_is_throttled.wait(timeout=20)
+        second_fails.set()
+        raise ValueError("no")
+
+    invoke = pipeline.function.invoke
+
+    def throttled(*, FunctionName: str, Payload: bytes) -> Any:  # noqa: N803  # boto3's names
+        if b'"t": 1' in Payload:
+            first_is_throttled.set()
+            assert second_fails.wait(timeout=20)
+            time.sleep(0.02)
+            raise fault("Invoke", "TooManyRequestsException", 429)
+        return invoke(FunctionName=FunctionName, Payload=Payload)
+
+    pipeline.function.code, pipeline.function.invoke = code, throttled
+
+    answer = pipeline.replay(All=True)
+
+    assert "ValueError: no" in answer["Cause"]
+    assert pipeline.context.left > 500
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "GetObject"])
+def test_a_busy_s3_repeats_no_call_of_the_function(pipeline: Any, operation: str) -> None:
+    """While the worker's note is written, and while it is read."""
+    pipeline.settings["Workers"] = 1
+    fill(pipeline, *[[{"t": n}] for n in range(5)])
+    if operation == "PutObject":
+        pipeline.s3.fail(operation, "SlowDown", 503, "/results/")
+        summary = pipeline.replay(All=True)
+    else:
+        planned = pipeline.plan(All=True)
+        [item] = pipeline.manifest()
+        pipeline.s3.fail(operation, "SlowDown", 503, "dt=2025-01-03")
+        pipeline._child(planned["Run"], item)
+        summary = pipeline.finish(planned)
+
+    assert len(pipeline.function.events) == 5
+    assert summary["messagesOut"] == 5
+
+
+def test_a_failure_that_cannot_be_noted_now_is_noted_later(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    pipeline.settings["Workers"] = 1
+    fill(pipeline, [{"t": 1}], [{"t": 2}])
+    pipeline.put(pipeline.channel_key(START + timedelta(days=2)), raw=b"\x1f\x8bdamaged")
+    pipeline.s3.fail("PutObject", "SlowDown", 503, "errors/")
+
+    summary = pipeline.replay(All=True)
+
+    assert (summary["objectsFailed"], len(pipeline.function.events)) == (1, 2)
+
+
+def test_errors_that_may_not_be_written_end_the_run_with_that_reason(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    pipeline.put(pipeline.channel_key(START), raw=b"\x1f\x8bdamaged")
+    pipeline.s3.denied.add(("PutObject", "^errors/"))
+
+    answer = pipeline.replay(All=True)
+
+    assert "cannot write s3://result-bucket/errors/out/" in answer["Cause"]
+
+
+def test_a_look_that_fails_leaves_no_upload_of_errors(pipeline: Any) -> None:
+    tolerating(pipeline, 50)
+    pipeline.put(pipeline.channel_key(START), raw=b'{"t": 1}\n' + os.urandom(9_000_000).hex().encode())
+    pipeline.s3.fail("HeadObject", "SlowDown", 503, "^out/")
+
+    pipeline.replay(All=True)
+
+    assert pipeline.s3.uploads == {}
+
+
+def test_zipped_error_output_is_known_whatever_its_size(firehose: Any) -> None:
+    firehose.settings["Source"]["ReplaysErrorOutput"] = True
+    firehose.function.code = echoed
+    lines = b"".join(json.dumps(entry("eyJhIjoxfQ==")).encode() + b"\n" for _ in range(3))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archived:
+        archived.writestr("a", lines * 3000)
+    key = firehose.put(firehose.firehose_key(START), raw=packed.getvalue())
+    assert len(packed.getvalue()) > 1 << 20
+
+    summary = firehose.replay(S3Paths=[key])
+
+    assert summary["messagesOut"] == 9000
+    assert firehose.s3.lines("out/")[0] == {"a": 1}
 
 
 def test_a_payload_that_lambda_refuses_is_searched_for_the_message_at_fault(pipeline: Any) -> None:

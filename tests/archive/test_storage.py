@@ -378,7 +378,7 @@ def test_everything_under_a_prefix_is_removed_and_nothing_else(pipeline: Any) ->
 def test_only_what_an_earlier_run_wrote_is_removed(pipeline: Any, metadata: Any, stays: bool) -> None:
     pipeline.s3.buckets["result-bucket"]["key"] = Stored(b"x", metadata)
 
-    pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
+    pipeline.storage.remove_errors("result-bucket", "key", run=began(pipeline, NEW), own=False)
 
     assert pipeline.s3.keys("result-bucket") == ["key"] * stays
 
@@ -404,7 +404,7 @@ def test_what_a_person_wrote_is_replaced(pipeline: Any) -> None:
 
 
 def test_what_is_not_there_need_not_be_removed(pipeline: Any) -> None:
-    pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
+    pipeline.storage.remove_errors("result-bucket", "key", run=began(pipeline, NEW), own=False)
 
     assert [call for call, _ in pipeline.s3.calls] == ["HeadObject"]
 
@@ -419,7 +419,7 @@ def test_what_cannot_be_removed_is_named_with_the_reason(
     pipeline.s3.fail("DeleteObject", code, status)
 
     with pytest.raises(expected, match=f"cannot remove s3://result-bucket/key: {code}"):
-        pipeline.storage.remove_older("result-bucket", "key", run=began(pipeline, NEW))
+        pipeline.storage.remove_errors("result-bucket", "key", run=began(pipeline, NEW), own=False)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ def note(
     finished: str = "2026-02-01T00:00:00+00:00",
     stopped: str = "",
 ) -> None:
-    Note(finished, stopped, objects).write(
-        pipeline.storage, pipeline.parsed(), WorkItem(item, [*objects], part), call=call
+    Note(call, finished, stopped, objects).write(
+        pipeline.storage, pipeline.parsed(), WorkItem(item, [*objects], part)
     )
 
 
