@@ -164,13 +164,12 @@ class _GzipMembers:
 
     def __init__(self) -> None:
         self._held = b""
-        self._start = 0
-        """Where in the held bytes the member begins."""
         self._is_lost = False
         """Whether these bytes belong to a damaged member."""
         self._begin(0)
 
     def _begin(self, start: int) -> None:
+        """Looks for a member from there in the held bytes."""
         self._start = self._read = start
         self._member = zlib.decompressobj(31)
 

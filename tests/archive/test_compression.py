@@ -184,7 +184,9 @@ def test_snappy_is_told_from_its_extension(extension: str) -> None:
     assert whole(b"", key=f"raw/x{extension}") == b""
 
 
-@pytest.mark.parametrize(("chunks", "head"), [([], b""), ([b"a", b"bc", b"de"], b"abc"), ([b"a"], b"a")])
+@pytest.mark.parametrize(
+    ("chunks", "head"), [([], b""), ([b"a", b"bc", b"de"], b"abc"), ([b"a"], b"a"), ([b"ab", b"c"], b"ab")]
+)
 def test_peeking_takes_no_bytes_away(chunks: list[bytes], head: bytes) -> None:
     seen, everything = peeked(chunks, 2)
 

@@ -321,3 +321,10 @@ def test_damage_in_error_output_stays_damage() -> None:
     [lost] = [each for each in found if isinstance(each, Damaged)]
     assert lost == Damaged(entry()[:50], "is damaged: it does not end before the next message begins")
     assert len(found) == 14
+
+
+def test_error_output_is_recognised_although_a_message_in_it_is_no_utf_8() -> None:
+    entry = b'{"attemptsMade": 1, "arrivalTimestamp": 1, "errorCode": "x", "errorMessage": "\xff", "rawData": "eA=="}'
+
+    assert is_error_output(entry)
+    assert not is_error_output(entry.replace(b"rawData", b"raw"))

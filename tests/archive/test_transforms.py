@@ -571,3 +571,25 @@ def test_the_search_for_many_poisonous_messages_ends() -> None:
     assert len(results) + len(failures) == 1000
     assert results
     assert MAX_SEARCH < calls <= 2 * MAX_SEARCH
+
+
+def test_an_answer_that_is_nested_too_deeply_is_a_failure_of_the_function() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+
+    with pytest.raises(FunctionFailed, match="must return JSON"):
+        LambdaActivity(lambda _: deep)(Batch([1], [b"{}"]))
+
+
+def test_a_flawed_answer_to_a_second_question_costs_only_what_was_asked_for_again() -> None:
+    def invoke(payload: bytes) -> bytes:
+        records = json.loads(payload)["records"]
+        if len(records) == 1:
+            return b"null"
+        return json.dumps({"records": [{**each, "result": "Ok"} for each in records[1:]]}).encode()
+
+    outcome = firehose(invoke)(Batch([1, 2, 3], [b"a", b"b", b"c"]))
+
+    assert (outcome.count, outcome.data) == (2, b"b\nc\n")
+    [failure] = outcome.failures
+    assert (failure.number, failure.message) == (1, b"a")
+    assert failure.reason.startswith("the function must return an object with a list of 'records', got null")
