@@ -16,6 +16,8 @@ from archive_replay.faults import ObjectFailure
 UNZIPPED = 1 << 20
 """Bytes that are unzipped at once: a small chunk may hold a thousand times its size."""
 GZIP = b"\x1f\x8b"
+GZIP_BITS = 31
+"""zlib's window bits for gzip and nothing else."""
 
 _ZIP = b"PK\x03\x04"
 _IN_MEMORY = 32 << 20
@@ -86,7 +88,7 @@ def peeked(chunks: Iterable[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    member = zlib.decompressobj(31)
+    member = zlib.decompressobj(GZIP_BITS)
     for chunk in chunks:
         data = chunk
         while data:
@@ -95,7 +97,7 @@ def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 data = data.lstrip(b"\0\r\n")
                 if not data:
                     break
-                member = zlib.decompressobj(31)
+                member = zlib.decompressobj(GZIP_BITS)
             try:
                 yield member.decompress(data, UNZIPPED)
             except zlib.error as error:

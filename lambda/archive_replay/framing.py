@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from archive_replay import settings
-from archive_replay.compression import GZIP, UNZIPPED, peeked, unpacked
+from archive_replay.compression import GZIP, GZIP_BITS, UNZIPPED, peeked, unpacked
 from archive_replay.faults import ObjectFailure
 from archive_replay.json_values import Damaged, JsonValues
 
@@ -151,7 +151,7 @@ def _gzip_members(chunks: Iterable[bytes]) -> Iterator[Framed | Damaged]:
     if head and not head.startswith(GZIP):
         raise ObjectFailure("does not begin with a gzip member")
     with suppress(zlib.error):  # a damaged member costs itself
-        if zlib.decompressobj(31).decompress(head, len(GZIP)) == GZIP:
+        if zlib.decompressobj(GZIP_BITS).decompress(head, len(GZIP)) == GZIP:
             chunks = unpacked(chunks, "", depth=1)  # the stream's own compression around the members
     members = _GzipMembers()
     for chunk in chunks:
@@ -171,7 +171,7 @@ class _GzipMembers:
     def _begin(self, start: int) -> None:
         """Looks for a member from there in the held bytes."""
         self._start = self._read = start
-        self._member = zlib.decompressobj(31)
+        self._member = zlib.decompressobj(GZIP_BITS)
 
     def feed(self, chunk: bytes) -> list[bytes | Damaged]:
         """The members that end in this chunk or are damaged there, in their order."""
