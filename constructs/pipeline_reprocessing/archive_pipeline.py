@@ -79,7 +79,7 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
             processor.
 
     Raises:
-        ValueError: An argument is one that cannot be; the text names it, its value and the way out.
+        ValueError: An argument is invalid; the text names it, its value and the way out.
 
     Example:
         from aws_cdk import App, Duration, Stack

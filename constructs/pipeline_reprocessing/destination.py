@@ -31,7 +31,7 @@ class Destination:
             its results there. Default: `runs/<prefix>`.
 
     Raises:
-        ValueError: A prefix is one that cannot be, or lies within another.
+        ValueError: A prefix is invalid, or lies within another.
 
     Example:
         from aws_cdk import Stack

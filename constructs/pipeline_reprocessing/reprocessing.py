@@ -55,7 +55,7 @@ class PipelineReprocessing(Opaque, Construct):
             `CANCEL`.
 
     Raises:
-        ValueError: An argument is one that cannot be; the text names it, its value and the way out.
+        ValueError: An argument is invalid; the text names it, its value and the way out.
 
     Example:
         from aws_cdk import App, Duration, Stack

@@ -33,7 +33,7 @@ _MISCONFIGURED = {
     "KMSInvalidStateException",
     "KMSNotFoundException",
 }
-"""Errors with status 502 that no repetition mends (API `Invoke`)."""
+"""Errors with status 502 that remain when the call is repeated (API `Invoke`)."""
 _TOO_LARGE = {
     "RequestTooLargeException",
     "RequestEntityTooLargeException",

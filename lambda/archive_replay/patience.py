@@ -89,7 +89,7 @@ class Patience:
 
 
 def _pauses() -> Iterator[float]:
-    """Longer and longer, and never the same for two: whoever waits together must not come back together."""
+    """Seconds, longer and longer. Each is random, so that workers that wait together do not come back together."""
     longest = 1.0
     while True:
         yield random.uniform(longest / 2, longest)  # noqa: S311  # no secret

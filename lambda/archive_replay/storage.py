@@ -167,7 +167,7 @@ class Storage:
     def write_json(self, bucket: str, key: str, value: Any) -> None:
         """Writes the value as one JSON object."""
         with self.upload(bucket, key) as upload:
-            # Half of a surrogate pair is no text: whoever reads it could not write it again.
+            # Half of a surrogate pair is no text: a reader could not write it again.
             upload.write(json.dumps(value, indent=1, ensure_ascii=False).encode(errors="replace"))
 
     def upload(self, bucket: str, key: str, *, run: Run | None = None, shared: bool = True) -> Upload:

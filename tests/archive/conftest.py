@@ -66,7 +66,7 @@ class FakeLambda:
         }
     )
     looks: int = 0
-    """How often somebody looked at the configuration."""
+    """How often the configuration was read."""
     look_faults: list[Exception] = field(default_factory=list)
 
     def fail(self, code: str, status: int) -> None:

@@ -97,7 +97,7 @@ def test_a_plan_holds_the_digest_and_nothing_of_the_environment(pipeline: Any, p
 
 
 def test_a_function_that_has_changed_ends_the_run_before_it_publishes(pipeline: Any, planned: Any) -> None:
-    """A failed deploy has brought back the old code, and then somebody redrives the execution."""
+    """A failed deploy has brought back the old code, and then the execution is redriven."""
     replayed(pipeline, planned)
     pipeline.function.configuration |= OLD_CODE
 
@@ -111,7 +111,7 @@ def test_a_function_that_has_changed_ends_the_run_before_it_publishes(pipeline: 
 
 
 def test_a_function_that_has_changed_ends_the_publishing(pipeline: Any, planned: Any) -> None:
-    """The execution was stopped while it published, the function changed, and then somebody redrives it."""
+    """The execution was stopped while it published, the function changed, and then the execution is redriven."""
     replayed(pipeline, planned)
     state = pipeline._step("SUMMARISE", planned["Run"], State=planned)
     first, second = pipeline.manifest()

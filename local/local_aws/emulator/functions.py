@@ -159,7 +159,7 @@ def _update_with_reservation(original: Any) -> Any:
         physical_id: str, old_props: dict[str, Any], new_props: dict[str, Any], *more: Any, **named: Any
     ) -> tuple[str, dict[str, str]]:
         updated: tuple[str, dict[str, str]] = original(physical_id, old_props, new_props, *more, **named)
-        # What somebody has set by the API stays, as on AWS, as long as the template says the same as before.
+        # A value set by the API stays, as on AWS, as long as the template says the same as before.
         if old_props.get(_RESERVED) != new_props.get(_RESERVED):
             _reserve(updated[0], new_props)
         return updated
