@@ -103,8 +103,6 @@ def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
             except zlib.error as error:
                 raise ObjectFailure(f"is not valid gzip: {error}") from error
             data = member.unused_data if member.eof else member.unconsumed_tail
-    while not member.eof and (rest := member.decompress(b"", UNZIPPED)):
-        yield rest
     if not member.eof:
         raise ObjectFailure("is not valid gzip: it ends early")
 

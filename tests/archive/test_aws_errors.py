@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ParamValidationError, ReadTimeoutError
 from fake_s3 import fault
 
 from archive_replay.aws_errors import explained
@@ -45,3 +45,8 @@ def test_a_connection_that_breaks_passes() -> None:
 def test_what_is_no_error_of_aws_is_left_as_it_is() -> None:
     with pytest.raises(KeyError), explained("do it"):
         raise KeyError
+
+
+def test_a_request_that_botocore_refuses_to_make_is_final() -> None:
+    with pytest.raises(ReplayStopped, match="cannot look: ParamValidationError"), explained("look"):
+        raise ParamValidationError(report="an empty key")

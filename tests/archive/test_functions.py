@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
 
 from archive_replay.faults import Denied, Fault, FunctionFailed, ReplayStopped, Throttled
 from archive_replay.functions import Functions
@@ -160,3 +160,12 @@ def test_a_connection_that_breaks_is_worth_another_try(error: Exception, text: s
             functions.invoke(b"[]")
 
         assert str(raised.value).startswith(f"cannot invoke {ARN}: {text}")
+
+
+def test_a_call_that_botocore_refuses_to_make_can_never_be_made() -> None:
+    with pytest.raises(ReplayStopped) as raised:
+        function(ParamValidationError(report="bad name")).invoke(b"[]")
+
+    assert str(raised.value) == (
+        f"cannot invoke {ARN}: ParamValidationError: Parameter validation failed:\nbad name"
+    )
