@@ -213,7 +213,9 @@ def test_an_object_of_something_else_has_no_gzip_members(data: bytes) -> None:
         messages_of(Framing.GZIP_MEMBERS, data)
 
 
-@pytest.mark.parametrize("data", [b"\0\n", gzip.compress(b"x"), b"x" * MAX_MESSAGE])
+@pytest.mark.parametrize(
+    "data", [b"\0\n", gzip.compress(b"x", mtime=0), b"x" * MAX_MESSAGE], ids=["binary", "gzip", "longest"]
+)
 def test_an_object_is_one_message_as_it_is_stored(data: bytes) -> None:
     assert messages_of(Framing.OBJECT, data) == [data]
 

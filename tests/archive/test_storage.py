@@ -251,6 +251,15 @@ def test_a_conflict_in_the_run_s_own_folder_is_no_other_run_s(pipeline: Any) -> 
         pipeline.storage.write_json("result-bucket", "key", {})
 
 
+def test_a_copy_over_a_result_that_others_keep_writing_is_left_for_later(pipeline: Any) -> None:
+    pipeline.s3.buckets["result-bucket"]["staged"] = Stored(b"x", {"replay-started": NEW})
+    for _ in range(5):
+        pipeline.s3.fail("CopyObject", "PreconditionFailed", 412)
+
+    with pytest.raises(Throttled, match="^s3://result-bucket/key is being written by another run"):
+        pipeline.storage.copy("result-bucket", "staged", "key", run=began(pipeline, NEW))
+
+
 def test_parts_are_not_completed_after_a_conflict(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archive_replay.uploads.PART", 5 << 20)
     monkeypatch.setattr("archive_replay.uploads.COMPRESSION_LEVEL", 0)
@@ -506,5 +515,7 @@ def test_the_real_clients_wait_longer_than_any_function_runs() -> None:
 
     assert s3.meta.service_model.service_name == "s3"
     config: Any = functions.meta.config
-    assert config.read_timeout > 900
-    assert config.retries["mode"] == "standard"
+    assert (config.read_timeout, config.connect_timeout, config.tcp_keepalive) == (905, 10, True)
+    for client in (s3, functions):
+        retries: Any = client.meta.config.retries
+        assert (retries["mode"], retries["total_max_attempts"]) == ("standard", 6)
