@@ -20,8 +20,8 @@ SOURCE, DESTINATION = "raw-bucket", "result-bucket"
 def synthesized() -> dict[str, dict[str, Any]]:
     """The definitions by the pipeline's name.
 
-    `Activity` and `Stream` have one contract each and tolerate nothing, with two workers of four calls. `Single` has one worker,
-    `Tolerant` two and a tolerance of 50 %; both use the Lambda activity's contract and batches of one message.
+    `Activity` and `Stream` have one contract each, several workers, and tolerate nothing. `Single` makes one call at a
+    time, `Tolerant` has several workers and tolerates 50 %; both give a list of messages in batches of one.
     """
     stack = Stack(App(), "Telemetry", env=Environment(account=ACCOUNT, region=REGION))
     raw = Bucket.from_bucket_name(stack, "Raw", SOURCE)

@@ -215,10 +215,6 @@ class Engine:
             for line in gzip.decompress(body).splitlines()
         ]
 
-    def calls(self, step: str) -> int:
-        """How often the worker was called for the step."""
-        return sum(each == step for _, each, _ in self.steps)
-
     def _clients_of(self, run: str) -> tuple[S3Client, LambdaClient]:
         with self._lock:
             if run not in self._clients:
