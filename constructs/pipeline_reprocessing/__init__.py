@@ -9,7 +9,7 @@ from pipeline_reprocessing.pipelines import IReprocessablePipeline, PipelineBind
 from pipeline_reprocessing.reprocessing import PipelineReprocessing
 from pipeline_reprocessing.transform import Transform
 from pipeline_reprocessing.wait import Wait
-from pipeline_reprocessing_handler.rules import OnRemoval, OnRollback, OnTimeout
+from pipeline_reprocessing_handler.validation import OnRemoval, OnRollback, OnTimeout
 
 __all__ = [
     "Archive",

@@ -16,7 +16,7 @@ from archive_replay import firehose_prefix
 from archive_replay.settings import Framing, Layout
 from pipeline_reprocessing.arguments import one_of, shown, whole_seconds
 from pipeline_reprocessing.places import check_bucket, check_prefix
-from pipeline_reprocessing_handler.rules import Failure, check_pipeline_name
+from pipeline_reprocessing_handler.validation import Failure, check_pipeline_name
 
 MAX_BUFFER_SECONDS = 900
 """Firehose's longest buffer interval (API `BufferingHints`, `IntervalInSeconds`)."""

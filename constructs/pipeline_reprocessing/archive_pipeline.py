@@ -35,7 +35,7 @@ from pipeline_reprocessing.pipelines import (
     executions_of,
 )
 from pipeline_reprocessing.transform import Transform
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     from aws_cdk.aws_cloudwatch import Metric

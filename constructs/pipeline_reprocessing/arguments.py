@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from aws_cdk import Duration, Token
 
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 

@@ -11,7 +11,7 @@ from aws_cdk.aws_s3 import IBucket
 
 from pipeline_reprocessing.archive import Archive
 from pipeline_reprocessing.places import check_bucket, check_prefix
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 
 @dataclass(frozen=True, init=False)

@@ -10,7 +10,7 @@ from typing import Any
 from aws_cdk import Duration, Token
 
 from pipeline_reprocessing.arguments import shown, whole_seconds
-from pipeline_reprocessing_handler.rules import (
+from pipeline_reprocessing_handler.validation import (
     Failure,
     check_last,
     check_order,

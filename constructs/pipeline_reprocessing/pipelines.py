@@ -24,7 +24,7 @@ from pipeline_reprocessing.acknowledged import EXECUTIONS, acknowledge_wildcard
 from pipeline_reprocessing.arguments import shown
 from pipeline_reprocessing.deciding import Opaque
 from pipeline_reprocessing_handler.properties import Kind
-from pipeline_reprocessing_handler.rules import (
+from pipeline_reprocessing_handler.validation import (
     Failure,
     check_endpoint_url,
     check_pipeline_name,

@@ -8,7 +8,7 @@ from aws_cdk import Token
 from aws_cdk.aws_s3 import IBucket
 
 from pipeline_reprocessing.arguments import shown
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 MAX_PREFIX_LENGTH = 650
 """A key has at most 1,024 bytes, and names of ours follow the prefix."""

@@ -28,7 +28,7 @@ from pipeline_reprocessing.provider import ReprocessingHandler
 from pipeline_reprocessing.trigger import Trigger
 from pipeline_reprocessing.wait import Wait
 from pipeline_reprocessing_handler.properties import Kind
-from pipeline_reprocessing_handler.rules import Failure, OnRemoval, OnRollback
+from pipeline_reprocessing_handler.validation import Failure, OnRemoval, OnRollback
 
 _RESOURCE_TYPE = "Custom::PipelineReprocessing"
 

@@ -11,7 +11,7 @@ from aws_cdk.aws_lambda import IFunction
 
 from archive_replay.settings import Contract, ResultFraming
 from pipeline_reprocessing.arguments import check_number, one_of, shown
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     # A large module, which an app without a delivery stream need not load.

@@ -29,7 +29,7 @@ from pipeline_reprocessing.fingerprints import Fingerprints, digest, identity
 from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.overrides import Rendered
 from pipeline_reprocessing.pipelines import PipelineBinding
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 _UNKNOWN = "0" * 64
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from aws_cdk import Duration
 
 from pipeline_reprocessing.arguments import one_of, whole_seconds
-from pipeline_reprocessing_handler.rules import (
+from pipeline_reprocessing_handler.validation import (
     ANSWER_ALLOWANCE,
     LONGEST_CUSTOM_RESOURCE_WAIT,
     MAX_WAIT,

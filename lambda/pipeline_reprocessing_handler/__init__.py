@@ -1,4 +1,4 @@
 """The Lambda function behind `PipelineReprocessing`: CloudFormation's requests in, reprocessing runs out.
 
-Follow one deploy: `index` -> `lifecycle` -> `reprocess` -> `pipelines`. Only `aws` talks to the network.
+Follow one deploy: `index` -> `lifecycle` -> `lifecycle` -> `pipelines`. Only `aws` talks to the network.
 """

@@ -15,7 +15,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004  # botocore's name
 from botocore.parsers import ResponseParserError
 
-from .faults import Conflict, Denied, Fault, Missing, PerhapsOurs, Refused, Throttled, Unclear, Unreachable
+from .aws_errors import (
+    Conflict,
+    Denied,
+    Fault,
+    Missing,
+    PerhapsOurs,
+    Refused,
+    Throttled,
+    Unclear,
+    Unreachable,
+)
 
 IAM_PROPAGATION = timedelta(minutes=1)
 """How long a new role may be refused what its policy allows."""

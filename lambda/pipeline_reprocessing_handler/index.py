@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from .answer import Answer, deliver, signal_of
 from .aws import Aws
-from .faults import Fault
+from .aws_errors import Fault
+from .crhelper_adapter import Lifecycle
 from .ledger import Ledger
-from .lifecycle import Lifecycle
-from .reprocess import Reprocessing, Settled, Waiting
+from .lifecycle import Reprocessing, Settled, Waiting
 from .request import Request
-from .rules import Failure
+from .response import Answer, deliver, signal_of
+from .validation import Failure
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from .aws import Aws
-from .faults import Conflict, PerhapsOurs
+from .aws_errors import Conflict, PerhapsOurs
 from .marks import Marks
 
 _ROOT = "reprocessing/"

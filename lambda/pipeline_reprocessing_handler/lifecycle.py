@@ -1,159 +1,321 @@
-"""The one subclass of crhelper's `CfnResource`, closing the holes that matter here.
+"""The decisions: when to start a run, when to adopt, wait, supersede or cancel one. No boto3; time is injected.
 
-crhelper stays what it is good at: it picks the decorated function for a request, keeps the fields that an answer
-must copy, and turns an exception into a FAILED answer. Its `__call__` does, in this order: `_crhelper_init` (ours also
-runs the decorated function, by `_wrap_function`); `_polling_init` if there is a poll function; then, unless somebody else
-goes on, `_cfn_response`, which calls `_send`. It is pinned to 2.0.12, because these private parts are overridden.
-
-The holes, by the numbers that the overrides name:
-
-1. ids that are empty, 'None' or invented, or are lost when the function fails
-2. polling by an EventBridge rule and permissions that are made at run time
-3. a sender that retries for ever, takes any status for delivered, and has no time-out and no limit of size
-4. a timer that may answer a second time
-5. at level DEBUG the whole event in the log, and two idle minutes in each Delete
-6. state that survives in a warm sandbox, and three clients that nobody uses
+`begin` may be repeated at any point, by Lambda or by CloudFormation, and still starts one run: see `starting`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from crhelper import FAILED, SUCCESS, CfnResource
-
-from .answer import COPIED, Answer, deliver, delivery_of
+from . import stack
 from .aws import Aws
+from .aws_errors import Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
 from .ledger import Ledger
-from .properties import Properties
-from .redaction import own_credentials, redacted, without
-from .reprocess import Settled, Waiting
-from .request import ARRIVED_AT, NOT_STARTED, check_request_type, requested_at, secrets_of
-from .rules import Failure
+from .pipelines import END_WITHIN, Pipeline, State, Status, end_run, open_pipeline
+from .request import NOT_STARTED, Request, RequestType, is_of_ours, run_of
+from .starting import Starting
+from .superseding import EarlierRequests
+from .validation import Failure, OnRemoval, OnRollback, OnTimeout, format_time
 
 log = logging.getLogger(__name__)
 
+FORGOTTEN_AFTER = timedelta(minutes=2)
+"""A run that is not listed for so long will not be listed again."""
+LOOK_AT_STACK_EVERY = timedelta(seconds=15)
+LAST_WORD = END_WITHIN + timedelta(seconds=30)
+"""Kept free before CloudFormation stops listening, to see a cancelled run end and to answer."""
 
-class NotDelivered(Exception):
-    """CloudFormation could not be reached. Raised out of the function, so that Lambda repeats the event."""
+
+@dataclass(frozen=True)
+class Settled:
+    """The request is fulfilled."""
+
+    physical_id: str
+    data: Mapping[str, str]
+    reason: str = ""
+    """A sentence for the answer: what was done, or why nothing was."""
+    ends_wait: bool = False
+    """Whether a WaitCondition that is new has nothing to wait for."""
 
 
-class Lifecycle(CfnResource):
-    """Dispatches requests to the decorated functions and answers each exactly once.
+@dataclass(frozen=True)
+class Waiting:
+    """A run is going on: all that a continuation needs to know besides the request. Times are epoch seconds."""
 
-    The functions return `Settled` (answer now) or `Waiting` (somebody else goes on and will answer).
+    run_id: str
+    started_at: float
+    deadline: float
+    stack_status: str
+    """The stack's status when the run was started; if it turns to rollback from there, the run is superseded."""
+    listed_at: float
+    """When the pipeline last listed the run."""
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Reprocessing:
+    """The life of one custom resource, from its requests.
 
     Args:
+        request: What CloudFormation wants.
+        ledger: The marks of this resource.
         aws: The way to AWS, and the clock.
-        log_group: Where the ledger is.
+        open_pipeline: Gives the pipeline of a request; tests put theirs here.
     """
 
-    def __init__(self, aws: Aws, log_group: str) -> None:
-        with _no_clients():
-            super().__init__(log_level="INFO", sleep_on_delete=0)  # hole 5
-        self._sam_local = None
+    def __init__(
+        self,
+        request: Request,
+        ledger: Ledger,
+        aws: Aws,
+        open_pipeline: Callable[..., Pipeline] = open_pipeline,
+    ) -> None:
+        self._request = request
+        self._ledger = ledger
         self._aws = aws
-        self._log_group = log_group
+        self._clock = aws.clock
+        self._open = open_pipeline
+        self._pipeline = open_pipeline(request.properties.target, aws)
+        self._starting = Starting(request, ledger, self._pipeline, aws.clock)
+        self._earlier = EarlierRequests(request, ledger, aws.clock)
 
-    def __call__(self, event: dict[str, Any], context: Any) -> None:
-        """Handles one event.
+    def begin(self) -> Settled | Waiting:
+        """Starts the run that the request asks for, or finds that none is needed.
 
         Raises:
-            NotDelivered: The answer could not be sent.
+            Failure: The run cannot be started, or is not wanted any more.
         """
-        self._secrets = secrets_of(event) | own_credentials()
-        with redacted(self._secrets):
-            if not event.get("ResponseURL"):
-                log.error("an event without ResponseURL cannot be answered")
-                return
-            self._forget_last_event(event)
-            super().__call__(event, context)
-            if not self._delivered:
-                raise NotDelivered(f"request {self.RequestId} of {self.LogicalResourceId} is not answered")
-
-    def _forget_last_event(self, event: dict[str, Any]) -> None:
-        # Hole 6, and an error before crhelper's own reset would be answered to the last request.
-        self.NoEcho = False
-        self.Status, self.Reason, self.Data = SUCCESS, "", {}
-        self.StackId, self.RequestId, self.LogicalResourceId = (str(event.get(key, "")) for key in COPIED)
-        self._response_url = event["ResponseURL"]
-        self._carried_on = False
-        self._delivered = True
-        if requested_at(event) is None:
-            event[ARRIVED_AT] = self._aws.clock.now().timestamp()
-        self._event = event
-        # Hole 1: whatever happens from here on, there is one.
-        self.PhysicalResourceId = str(event.get("PhysicalResourceId") or "") or _id_without_run(event)
-
-    def _crhelper_init(self, event: dict[str, Any], context: Any) -> bool:
-        # Hole 1: none of the state that `_forget_last_event` has set up is thrown away again.
-        self.RequestType = check_request_type(event.get("RequestType"))
-        self._context = context
-        self._wrap_function(self._get_func())  # type: ignore[attr-defined]  # crhelper's stubs leave private parts out
-        return True
-
-    def _wrap_function(self, func: Callable[[Mapping[str, Any], Any], Settled | Waiting | None]) -> None:
-        # Hole 1 again: crhelper takes any return value for the id, and loses the id when the function fails.
         try:
-            outcome = func(self._event, self._context)
-        except Failure as failure:
-            log.error("%s", failure)
-            self.Status, self.Reason = FAILED, str(failure)
-            if self.RequestType == "Create" and failure.physical_id:
-                self.PhysicalResourceId = failure.physical_id  # so that the Delete that follows knows the run
-        except Exception as error:
-            log.exception("the request failed")
-            self.Status, self.Reason = FAILED, f"{type(error).__name__}: {error}"
+            return self._begin()
+        except Fault as fault:
+            raise self._failure(str(fault)) from fault
+
+    def _begin(self) -> Settled | Waiting:
+        request = self._request
+        if self._clock.now() >= request.answer_by:
+            raise self._failure("the request came when nobody waited for its answer any more")
+        self._aws.expect_new_permissions()
+        stack_status = stack.status_of(self._aws, request.stack_id)
+        # The request comes late, or again: CloudFormation has given it up. A rollback has Updates of its own.
+        at_best = stack.ROLLING_BACK if request.type is RequestType.UPDATE else stack.CREATING
+        if stack.turned_away(stack_status, at_best):
+            raise self._failure(f"superseded before its run was started, the stack is in {stack_status}")
+        if request.type is RequestType.UPDATE:
+            is_rollback = stack.is_rolling_back(stack_status)
+            if not request.changes_the_data:
+                outcome = self._unchanged("nothing that decides the data has changed")
+                # what a rollback restores has been waited for long ago
+                return replace(outcome, ends_wait=not is_rollback)
+            keeps = is_rollback and request.properties.on_rollback is OnRollback.KEEP
+            self._end_earlier_runs(is_rollback=is_rollback, keeps=keeps)
+            if keeps:
+                return self._unchanged("the stack is rolling back and OnRollback is KEEP")
+        run_id = self._starting.once()
+        log.info("run '%s' of pipeline '%s' is going on", run_id, request.properties.target.name)
+        if request.properties.wait is None:
+            return self._settled(run_id, Status(State.RUNNING))
+        now = self._clock.now()
+        waiting = Waiting(
+            run_id=run_id,
+            started_at=now.timestamp(),
+            deadline=min(now + request.properties.wait.timeout, self.answer_by(now) - LAST_WORD).timestamp(),
+            stack_status=stack_status,
+            listed_at=now.timestamp(),
+        )
+        # The request may have come again that late that there is nothing left to wait for.
+        return self.proceed(waiting, until=now) if waiting.deadline <= now.timestamp() else waiting
+
+    def answer_by(self, started_at: datetime) -> datetime:
+        """When nobody listens any more to what is said about a run that was started then."""
+        wait = self._request.properties.wait
+        if wait and wait.signal_url:
+            return wait.condition_ends(started_at)
+        return self._request.answer_by
+
+    def _unchanged(self, why: str) -> Settled:
+        request = self._request
+        reason = f"nothing is reprocessed: {why}"
+        log.info("%s", reason)
+        run_id = run_of(request.physical_id, request.properties.target)
+        run, asked_at = Status(State.UNKNOWN), request.requested_at
+        if run_id:
+            try:
+                run = self._pipeline.status(run_id)
+                asked_at = self._earlier.asked_at(run_id)
+            except Fault as fault:
+                log.warning("where run '%s' stands is not known: %s", run_id, fault)
+        outcome = self._settled(run_id or NOT_STARTED, run, asked_at)
+        return replace(outcome, physical_id=request.physical_id, reason=reason)
+
+    def _end_earlier_runs(self, *, is_rollback: bool, keeps: bool) -> None:
+        """Ends the run that the physical id names, and those of requests that CloudFormation gave up.
+
+        Args:
+            is_rollback: Whether the request that is undone may still go on.
+            keeps: Whether what was there before is kept: its run, too, and it is kept whatever the service says.
+        """
+        request = self._request
+        before = request.previous.target if request.previous else request.properties.target
+        tolerated: tuple[type[Fault], ...] = (Fault,) if keeps else ()
+        try:
+            self._earlier.supersede(may_be_starting=is_rollback)
+            kept = self._earlier.runs_for_the_same() if keeps else frozenset()
+        except tolerated as fault:
+            log.warning("what the failed deploy has started is left alone: %s", fault)
+            return
+        for target in dict.fromkeys((before, request.properties.target)):
+            # A pipeline that was exchanged for another may be gone, and its service the very reason for that.
+            gone = () if target == request.properties.target else (Denied, Unreachable)
+            try:
+                pipeline = self._open(target, self._aws)
+                named = run_of(request.physical_id, target)
+                left_behind = self._earlier.left_behind(pipeline if target == before else None)
+                for run_id in dict.fromkeys([*([named] if named else []), *left_behind]):
+                    if run_id not in kept:
+                        self._end(pipeline, run_id, "superseded by a new deploy")
+            except (*tolerated, *gone) as fault:
+                log.warning("what runs on pipeline '%s' is left alone: %s", target.name, fault)
+
+    def proceed(self, waiting: Waiting, *, until: datetime) -> Settled | Waiting:
+        """Waits for the run, and returns the state to go on with if it has not ended by `until`.
+
+        Raises:
+            Failure: The run failed, was cancelled, took too long, or was superseded.
+        """
+        try:
+            return self._watch(waiting, until)
+        except Fault as fault:
+            # Nobody else knows of this run: where the wait ends, the run must end.
+            raise self.give_up(waiting, "its status cannot be read", fault) from fault
+
+    def _watch(self, waiting: Waiting, until: datetime) -> Settled | Waiting:
+        request, clock = self._request, self._clock
+        look_at_stack = clock.now()
+        while True:
+            now = clock.now()
+            if now >= look_at_stack:
+                look_at_stack = now + LOOK_AT_STACK_EVERY
+                status = stack.status_of(self._aws, request.stack_id)
+                if stack.turned_away(status, waiting.stack_status):
+                    raise self.give_up(waiting, f"superseded, the stack is in {status}")
+            try:
+                run = self._pipeline.status(waiting.run_id)
+            except (Throttled, Unclear) as fault:
+                log.warning("the status of run '%s' is not known: %s", waiting.run_id, fault)
+            else:
+                if run.state is State.SUCCEEDED:
+                    return self._succeeded(waiting.run_id, run)
+                if run.state in (State.FAILED, State.CANCELLED):
+                    raise self._failure(
+                        f"the run ended {run.state}{run.cause and f': {run.cause}'}", waiting.run_id
+                    )
+                if run.state is State.RUNNING:
+                    waiting = replace(waiting, listed_at=now.timestamp())
+                elif now.timestamp() - waiting.listed_at > FORGOTTEN_AFTER.total_seconds():
+                    raise self._failure(
+                        f"the run is not listed any more{run.cause and f': {run.cause}'}", waiting.run_id
+                    )
+            if now.timestamp() >= waiting.deadline:
+                return self._timed_out(waiting)
+            if now >= until:
+                return waiting
+            left = min(waiting.deadline, until.timestamp()) - now.timestamp()
+            clock.sleep(min(_pause(now.timestamp() - waiting.started_at), max(left, 0.05)))
+
+    def give_up(self, waiting: Waiting, why: str, fault: Fault | None = None) -> Failure:
+        """Ends a run that nobody can wait for, and gives the failure to raise."""
+        try:
+            self._end(
+                self._pipeline, waiting.run_id, why
+            )  # without the fault: the run's history is no log of ours
+        except Fault as trouble:
+            log.warning("run '%s' could not be cancelled: %s", waiting.run_id, trouble)
+        return self._failure(f"{why}: {fault}" if fault else why, waiting.run_id)
+
+    def going_on(self, waiting: Waiting) -> Settled:
+        """What to answer about a run that somebody else waits for."""
+        return self._settled(waiting.run_id, Status(State.RUNNING))
+
+    def _succeeded(self, run_id: str, run: Status) -> Settled:
+        if nothing := run.counts.why_nothing:
+            reason = f"the run replayed nothing: {nothing} ({run.counts})"
         else:
-            self._carried_on = isinstance(outcome, Waiting)
-            if isinstance(outcome, Settled):
-                self.PhysicalResourceId = outcome.physical_id or self.PhysicalResourceId
-                self.Reason, self.Data = outcome.reason, dict(outcome.data)
+            reason = f"the run has succeeded: {run.counts}".removesuffix(": ")
+        level = logging.WARNING if nothing else logging.INFO
+        log.log(level, "pipeline '%s', run '%s': %s", self._request.properties.target.name, run_id, reason)
+        return replace(self._settled(run_id, run), reason=reason)
 
-    def _polling_init(self, event: Mapping[str, Any]) -> None:
-        # Hole 2: whoever returned `Waiting` has handed the event to the next invocation.
-        self._send_response = not self._carried_on
+    def _timed_out(self, waiting: Waiting) -> Settled:
+        wait = self._request.properties.wait
+        minutes = f"{(waiting.deadline - waiting.started_at) / 60:g} minutes"
+        if wait and wait.on_timeout is OnTimeout.DETACH:
+            reason = f"the run goes on after {minutes}; OnTimeout is DETACH"
+            log.info("run '%s': %s", waiting.run_id, reason)
+            return replace(self.going_on(waiting), reason=reason)
+        raise self.give_up(waiting, f"not finished within {minutes}, and cancelled")
 
-    def _set_timeout(self) -> None:
-        """Hole 4: no timer is needed, for every call ends, and Lambda repeats what did not."""
+    def remove(self) -> Settled:
+        """Leaves no run of this resource behind, as far as the request names it.
 
-    def _send(self, status: str | None = None, reason: str = "", send_response: object = None) -> None:
-        # Hole 3.
-        if status:
-            self.Status, self.Reason = status, reason
-        answer = Answer(
-            succeeded=self.Status == SUCCESS,
-            # everybody who may look at the stack reads it, and an exception may quote anything
-            reason=without(self._secrets, str(self.Reason)),
-            physical_id=str(self.PhysicalResourceId),
-            data=self.Data,
-            no_echo=bool(self.NoEcho),
+        An id that names a run concerns that run only: the clean-up of a replaced id must not touch the new run. An id
+        that says that no run was started may be wrong where that was in doubt. An id that CloudFormation invented, as
+        while a Create still went on, starts a search.
+        """
+        request = self._request
+        if request.properties.on_removal is OnRemoval.LEAVE:
+            log.info("runs that still go on are left alone: OnRemoval is LEAVE")
+            return Settled(request.physical_id, {})
+        try:
+            for run_id in self._runs_to_remove():
+                self._end(self._pipeline, run_id, "the resource was removed")
+        except (Denied, Missing, Refused, Unreachable) as fault:
+            # A Delete that can never succeed (IoT Analytics was shut down) would be worse than a run that ends by
+            # itself.
+            log.warning("runs that still go on are left alone: %s", fault)
+        except Fault as fault:
+            raise self._failure(f"whether a run still goes on is not known: {fault}") from fault
+        return Settled(request.physical_id, {})
+
+    def _runs_to_remove(self) -> list[str]:
+        id_, target = self._request.physical_id, self._request.properties.target
+        if run_id := run_of(id_, target):
+            return [run_id]
+        if id_ == self._request.id_of(NOT_STARTED):
+            return self._earlier.left_behind(self._pipeline, unrecorded_only=True)
+        if is_of_ours(id_):
+            return []  # a run of another pipeline: whoever exchanged the pipelines has ended it
+        # A Create may still go on, with a role that is as new to this request as it is to that one.
+        self._aws.expect_new_permissions()
+        self._earlier.supersede(may_be_starting=True)
+        return self._earlier.left_behind(self._pipeline)
+
+    def _end(self, pipeline: Pipeline, run_id: str, cause: str) -> None:
+        end_run(pipeline, run_id, self._request.cause(cause), self._clock)
+
+    def _failure(self, why: str, run_id: str | None = None) -> Failure:
+        return self._request.failure(why, run_id)
+
+    def _settled(self, run_id: str, run: Status, asked_at: datetime | None = None) -> Settled:
+        request = self._request
+        messages = request.properties.messages.at(asked_at or request.requested_at)
+        return Settled(
+            request.id_of(run_id),
+            {
+                "ReprocessingId": "" if run_id == NOT_STARTED else run_id,
+                "Status": run.state,
+                "StartTime": format_time(messages.start) if messages.start else "",
+                "EndTime": format_time(messages.end) if messages.end else "",
+                "PipelineName": request.properties.target.name,
+                **run.counts.attributes,
+            },
         )
-        ledger = Ledger(self._aws, self._log_group, self.LogicalResourceId)
-        self._delivered = deliver(
-            delivery_of(answer, self._event, now=self._aws.clock.now()), ledger, self._aws
-        )
 
 
-def _id_without_run(event: Mapping[str, Any]) -> str:
-    try:
-        name = Properties.parse(event.get("ResourceProperties")).target.name
-    except Exception:  # noqa: BLE001  # whatever it is: an answer needs an id
-        name = str(event.get("LogicalResourceId") or "resource")
-    return f"{name}/{NOT_STARTED}"
-
-
-@contextmanager
-def _no_clients() -> Iterator[None]:
-    """Hole 6: SAM's switch is crhelper's only way out."""
-    before = os.environ.get("AWS_SAM_LOCAL")
-    os.environ["AWS_SAM_LOCAL"] = "true"
-    try:
-        yield
-    finally:
-        del os.environ["AWS_SAM_LOCAL"]
-        if before is not None:
-            os.environ["AWS_SAM_LOCAL"] = before
+def _pause(waited: float) -> float:
+    """Seconds to the next look: a twentieth of the time waited so far, from half a second to five seconds."""
+    return min(max(0.5, waited / 20), 5.0)

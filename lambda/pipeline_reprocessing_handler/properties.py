@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from .rules import (
+from .validation import (
     ANSWER_ALLOWANCE,
     EPOCH,
     LONGEST_CUSTOM_RESOURCE_WAIT,

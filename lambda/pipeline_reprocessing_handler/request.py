@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .properties import Messages, Properties, Target, readable, text
-from .rules import (
+from .validation import (
     ANSWER_ALLOWANCE,
     Failure,
     one_of,

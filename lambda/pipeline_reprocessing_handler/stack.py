@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .aws import Aws
-from .faults import Fault
+from .aws_errors import Fault
 
 CREATING = "CREATE_IN_PROGRESS"
 ROLLING_BACK = "UPDATE_ROLLBACK_IN_PROGRESS"

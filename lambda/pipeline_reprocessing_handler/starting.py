@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from itertools import count
 
 from .aws import READ_TIMEOUT, Clock
-from .faults import Conflict, Fault, Throttled, Unclear
+from .aws_errors import Conflict, Fault, Throttled, Unclear
 from .ledger import SUPERSEDING, Ledger
 from .marks import Marks
 from .pipelines import Pipeline, end_run
 from .request import Request
-from .rules import Failure
+from .validation import Failure
 
 log = logging.getLogger(__name__)
 

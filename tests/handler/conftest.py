@@ -22,11 +22,11 @@ from botocore.stub import Stubber
 
 from pipeline_reprocessing_handler import aws as aws_module
 from pipeline_reprocessing_handler.aws import Aws, Clock
-from pipeline_reprocessing_handler.faults import Conflict, Fault
+from pipeline_reprocessing_handler.aws_errors import Conflict, Fault
+from pipeline_reprocessing_handler.crhelper_adapter import Lifecycle
 from pipeline_reprocessing_handler.ledger import Ledger
-from pipeline_reprocessing_handler.lifecycle import Lifecycle
+from pipeline_reprocessing_handler.lifecycle import Reprocessing
 from pipeline_reprocessing_handler.pipelines import State, Status
-from pipeline_reprocessing_handler.reprocess import Reprocessing
 from pipeline_reprocessing_handler.request import Request
 
 sys.path.insert(0, str(Path(__file__).parent / "answering"))  # for the tests of IoT Analytics

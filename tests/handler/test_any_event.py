@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.faults import Denied, Missing
+from pipeline_reprocessing_handler.aws_errors import Denied, Missing
 from pipeline_reprocessing_handler.index import Handler
+from pipeline_reprocessing_handler.lifecycle import Settled
 from pipeline_reprocessing_handler.properties import Properties
-from pipeline_reprocessing_handler.reprocess import Settled
 from pipeline_reprocessing_handler.request import ARRIVED_AT
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from botocore.retries.standard import ThrottledRetryableChecker
 
 from pipeline_reprocessing_handler import aws as aws_module
-from pipeline_reprocessing_handler.faults import (
+from pipeline_reprocessing_handler.aws_errors import (
     Conflict,
     Denied,
     Fault,

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from pipeline_reprocessing_handler import aws as aws_module
-from pipeline_reprocessing_handler.faults import Unclear
+from pipeline_reprocessing_handler.aws_errors import Unclear
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Server

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_reprocessing_handler.faults import Conflict, Denied, Fault, Throttled
+from pipeline_reprocessing_handler.aws_errors import Conflict, Denied, Fault, Throttled
 from pipeline_reprocessing_handler.ledger import SUPERSEDING, Ledger
+from pipeline_reprocessing_handler.lifecycle import LAST_WORD, Reprocessing, Settled, Waiting
 from pipeline_reprocessing_handler.pipelines import State, Status
-from pipeline_reprocessing_handler.reprocess import LAST_WORD, Reprocessing, Settled, Waiting
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeClock, FakePipeline

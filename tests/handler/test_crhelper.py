@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crhelper import FAILED, SUCCESS, CfnResource
 
-from pipeline_reprocessing_handler.lifecycle import Lifecycle
+from pipeline_reprocessing_handler.crhelper_adapter import Lifecycle
 
 OVERRIDDEN = {
     "__init__": "(self, json_logging=False, log_level='DEBUG', boto_level='ERROR', polling_interval=2, "

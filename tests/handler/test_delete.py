@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_reprocessing_handler.faults import Denied, Fault, Missing, Refused, Throttled, Unclear
+from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Missing, Refused, Throttled, Unclear
+from pipeline_reprocessing_handler.lifecycle import Reprocessing, Settled
 from pipeline_reprocessing_handler.pipelines import State, Status
-from pipeline_reprocessing_handler.reprocess import Reprocessing, Settled
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakePipeline

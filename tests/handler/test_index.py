@@ -14,7 +14,7 @@ import crhelper
 import pytest
 
 from pipeline_reprocessing_handler import index
-from pipeline_reprocessing_handler.faults import Denied
+from pipeline_reprocessing_handler.aws_errors import Denied
 from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.request import ARRIVED_AT
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from iot_answers import MADE, STARTED, Answer, Run, error, listing
 
-from pipeline_reprocessing_handler.faults import Conflict, Fault, Refused, Throttled, Unclear
+from pipeline_reprocessing_handler.aws_errors import Conflict, Fault, Refused, Throttled, Unclear
 from pipeline_reprocessing_handler.pipelines import State, Status, open_pipeline
 from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
 from pipeline_reprocessing_handler.properties import Kind, Target
 from pipeline_reprocessing_handler.request import Request
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Server

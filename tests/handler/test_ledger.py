@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.faults import Denied, Fault, Missing, PerhapsOurs, Throttled
+from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Missing, PerhapsOurs, Throttled
 from pipeline_reprocessing_handler.ledger import SUPERSEDING, Ledger
 
 if TYPE_CHECKING:

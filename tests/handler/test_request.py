@@ -18,7 +18,7 @@ from pipeline_reprocessing_handler.request import (
     secrets_of,
     valid_until,
 )
-from pipeline_reprocessing_handler.rules import Failure, OnRemoval, OnRollback, OnTimeout
+from pipeline_reprocessing_handler.validation import Failure, OnRemoval, OnRollback, OnTimeout
 
 if TYPE_CHECKING:
     Event = Callable[..., dict[str, Any]]

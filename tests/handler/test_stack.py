@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline_reprocessing_handler.faults import Denied, Missing, Unclear
+from pipeline_reprocessing_handler.aws_errors import Denied, Missing, Unclear
 from pipeline_reprocessing_handler.stack import status_of, turned_away
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_reprocessing_handler.faults import Refused, Throttled, Unclear
+from pipeline_reprocessing_handler.aws_errors import Refused, Throttled, Unclear
 from pipeline_reprocessing_handler.ledger import SUPERSEDING, Ledger
 from pipeline_reprocessing_handler.pipelines import State
 from pipeline_reprocessing_handler.request import Request
-from pipeline_reprocessing_handler.rules import Failure
 from pipeline_reprocessing_handler.starting import LEASE, START_BY, Starting, made_at
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeClock, FakePipeline

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.faults import Denied, Fault, Throttled, Unclear
+from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Throttled, Unclear
 from pipeline_reprocessing_handler.pipelines import Counts, State, Status, open_pipeline
 from pipeline_reprocessing_handler.pipelines.state_machine import (
     MAX_INPUT,
@@ -22,7 +22,7 @@ from pipeline_reprocessing_handler.pipelines.state_machine import (
 )
 from pipeline_reprocessing_handler.properties import Kind, Messages, Target
 from pipeline_reprocessing_handler.request import Request
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     from botocore.stub import Stubber

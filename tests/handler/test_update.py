@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline_reprocessing_handler.faults import Denied
+from pipeline_reprocessing_handler.aws_errors import Denied
 from pipeline_reprocessing_handler.ledger import Ledger
+from pipeline_reprocessing_handler.lifecycle import Reprocessing, Settled, Waiting
 from pipeline_reprocessing_handler.pipelines import Counts, State, Status
 from pipeline_reprocessing_handler.properties import Target
-from pipeline_reprocessing_handler.reprocess import Reprocessing, Settled, Waiting
 from pipeline_reprocessing_handler.request import Request
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeClock, FakePipeline

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_reprocessing_handler.faults import Denied, Fault, Refused, Throttled, Unclear
+from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Refused, Throttled, Unclear
+from pipeline_reprocessing_handler.lifecycle import FORGOTTEN_AFTER, Reprocessing, Settled, Waiting
 from pipeline_reprocessing_handler.pipelines import Counts, State, Status
-from pipeline_reprocessing_handler.reprocess import FORGOTTEN_AFTER, Reprocessing, Settled, Waiting
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeClock, FakePipeline

@@ -14,7 +14,7 @@ from simulated_aws.world import LOG_GROUP, World
 
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.index import Handler
-from pipeline_reprocessing_handler.reprocess import Settled, Waiting
+from pipeline_reprocessing_handler.lifecycle import Settled, Waiting
 
 
 @pytest.mark.parametrize("timeout", [3000, 12 * HOUR], ids=["ResponseURL", "SignalUrl"])

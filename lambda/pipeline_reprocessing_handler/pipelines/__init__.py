@@ -1,4 +1,4 @@
-"""The kinds of pipeline: one module each, behind the protocol that `reprocess` drives."""
+"""The kinds of pipeline: one module each, behind the protocol that `lifecycle` drives."""
 
 import logging
 from datetime import timedelta

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from pipeline_reprocessing_handler.aws import Aws
-from pipeline_reprocessing_handler.faults import Missing, Refused, Unclear
+from pipeline_reprocessing_handler.aws_errors import Missing, Refused, Unclear
 from pipeline_reprocessing_handler.properties import Target
 from pipeline_reprocessing_handler.request import Request
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 from .protocol import State, Status
 

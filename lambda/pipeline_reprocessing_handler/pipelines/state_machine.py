@@ -9,10 +9,10 @@ from hashlib import sha256
 from typing import Any
 
 from pipeline_reprocessing_handler.aws import Aws
-from pipeline_reprocessing_handler.faults import Conflict, Missing, Refused
+from pipeline_reprocessing_handler.aws_errors import Conflict, Missing, Refused
 from pipeline_reprocessing_handler.properties import Target
 from pipeline_reprocessing_handler.request import Request
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.validation import Failure
 
 from .counts import Counts
 from .protocol import State, Status

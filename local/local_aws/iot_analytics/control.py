@@ -22,7 +22,7 @@ from datetime import datetime
 from typing import Any
 
 from local_aws.iot_analytics.errors import invalid_request, not_found
-from local_aws.iot_analytics.faults import CONNECTION_DROPPED, Fault, Faults
+from local_aws.iot_analytics.injected_faults import CONNECTION_DROPPED, Fault, Faults
 from local_aws.iot_analytics.model import ServiceModel
 from local_aws.iot_analytics.runs import Misfortune
 from local_aws.iot_analytics.service import Service

@@ -17,9 +17,9 @@ from werkzeug.wrappers import Request, Response
 
 from local_aws.iot_analytics.control import COMMON_ERRORS, PREFIX, Call, Control
 from local_aws.iot_analytics.errors import ServiceError, invalid_request
-from local_aws.iot_analytics.faults import CONNECTION_DROPPED, Fault, Faults
 from local_aws.iot_analytics.functions import Functions
 from local_aws.iot_analytics.ingestion import Ingestion
+from local_aws.iot_analytics.injected_faults import CONNECTION_DROPPED, Fault, Faults
 from local_aws.iot_analytics.model import ImproperAnswer, Operation, RawRequest, ServiceModel
 from local_aws.iot_analytics.pipelines import Pipelines
 from local_aws.iot_analytics.runs import Runs

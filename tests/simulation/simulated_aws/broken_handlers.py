@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline_reprocessing_handler import answer, lifecycle, stack
+from pipeline_reprocessing_handler import crhelper_adapter, response, stack
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.ledger import Ledger
+from pipeline_reprocessing_handler.lifecycle import Reprocessing, Settled
 from pipeline_reprocessing_handler.pipelines import Counts
 from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
-from pipeline_reprocessing_handler.reprocess import Reprocessing, Settled
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def an_answer_has_any_length(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(answer, "MAX_ANSWER", 1_000_000)
+    patch.setattr(response, "MAX_ANSWER", 1_000_000)
 
 
 def unknown_numbers_are_left_out(patch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def a_timed_out_run_is_watched_for_ten_minutes_more(patch: pytest.MonkeyPatch) -
 
 
 def the_log_is_not_redacted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lifecycle, "redacted", lambda secrets: nullcontext())
+    patch.setattr(crhelper_adapter, "redacted", lambda secrets: nullcontext())
 
 
 def whatever_runs_is_cancelled(patch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def success_is_said_without_waiting(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_answer_is_sent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lifecycle, "deliver", lambda *_: True)
+    patch.setattr(crhelper_adapter, "deliver", lambda *_: True)
 
 
 def nobody_goes_on_waiting(patch: pytest.MonkeyPatch) -> None:
@@ -91,18 +91,20 @@ def nobody_goes_on_waiting(patch: pytest.MonkeyPatch) -> None:
 
 
 def answers_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lifecycle, "deliver", lambda delivery, ledger, aws: answer._put_until_taken(delivery, aws))
+    patch.setattr(
+        crhelper_adapter, "deliver", lambda delivery, ledger, aws: response._put_until_taken(delivery, aws)
+    )
 
 
 def signals_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
-    def deliver(delivery: answer.Delivery, ledger: Ledger, aws: Aws) -> bool:
+    def deliver(delivery: response.Delivery, ledger: Ledger, aws: Aws) -> bool:
         return (
-            answer._put_until_taken(delivery, aws)
+            response._put_until_taken(delivery, aws)
             if delivery.kind == "signal"
-            else answer.deliver(delivery, ledger, aws)
+            else response.deliver(delivery, ledger, aws)
         )
 
-    patch.setattr(lifecycle, "deliver", deliver)
+    patch.setattr(crhelper_adapter, "deliver", deliver)
 
 
 def a_delete_does_nothing(patch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from pipeline_reprocessing_handler.reprocess import LAST_WORD
+from pipeline_reprocessing_handler.lifecycle import LAST_WORD
 from pipeline_reprocessing_handler.request import NOT_STARTED
-from pipeline_reprocessing_handler.rules import ANSWER_ALLOWANCE
+from pipeline_reprocessing_handler.validation import ANSWER_ALLOWANCE
 
 from .requests import LONGEST_ANSWER, Answer, Request, Wait
 from .runs import Run

@@ -16,7 +16,7 @@ from botocore.validate import ParamValidator
 
 import pipeline_reprocessing_handler
 from pipeline_reprocessing_handler.aws import READ_TIMEOUT, Aws
-from pipeline_reprocessing_handler.faults import Unclear
+from pipeline_reprocessing_handler.aws_errors import Unclear
 
 from .errors import denied, error_of
 from .functions import Crash, Invocation, Sandbox

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline_reprocessing_handler.rules import ANSWER_ALLOWANCE, LONGEST_CUSTOM_RESOURCE_WAIT
+from pipeline_reprocessing_handler.validation import ANSWER_ALLOWANCE, LONGEST_CUSTOM_RESOURCE_WAIT
 
 from .resources import CustomResource, Other, Ref, Resource, Template, WaitCondition, WaitHandle
 from .world import MACHINE

@@ -12,10 +12,10 @@ from itertools import count
 from typing import Any
 
 from .aws import Aws
-from .faults import Fault
+from .aws_errors import Fault
 from .ledger import Ledger
 from .request import Request, requested_at, valid_until
-from .rules import ANSWER_ALLOWANCE, MAX_WAIT
+from .validation import ANSWER_ALLOWANCE, MAX_WAIT
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline_reprocessing_handler.properties import Messages
 from pipeline_reprocessing_handler.request import check_request_type
-from pipeline_reprocessing_handler.rules import (
+from pipeline_reprocessing_handler.validation import (
     MAX_LAST,
     Failure,
     check_endpoint_url,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from pipeline_reprocessing_handler.lifecycle import Lifecycle, NotDelivered
-from pipeline_reprocessing_handler.reprocess import Settled, Waiting
-from pipeline_reprocessing_handler.rules import Failure
+from pipeline_reprocessing_handler.crhelper_adapter import Lifecycle, NotDelivered
+from pipeline_reprocessing_handler.lifecycle import Settled, Waiting
+from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeContext

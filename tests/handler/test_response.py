@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.answer import (
+from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Unclear
+from pipeline_reprocessing_handler.response import (
     LEASE,
     SEND_FOR,
     Answer,
@@ -20,7 +21,6 @@ from pipeline_reprocessing_handler.answer import (
     delivery_of,
     signal_of,
 )
-from pipeline_reprocessing_handler.faults import Denied, Fault, Unclear
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeClock
