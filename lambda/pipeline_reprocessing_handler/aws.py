@@ -1,12 +1,16 @@
-"""The only module that talks to the network or looks at the clock; tests replace nothing else."""
+"""The only module that talks to the network or reads the clock. Tests replace nothing else."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -19,53 +23,28 @@ from .aws_errors import (
     Conflict,
     Denied,
     Fault,
-    Missing,
     PerhapsOurs,
     Refused,
     Throttled,
     Unclear,
     Unreachable,
+    fault_of,
 )
 
-IAM_PROPAGATION = timedelta(minutes=1)
-"""How long a new role may be refused what its policy allows."""
+log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
+IAM_PROPAGATION = timedelta(minutes=1)
+"""How long IAM may refuse a new role what its policy allows."""
+UNREACHABLE_FOR = timedelta(seconds=30)
+"""How long a service without a connection is tried: it may no longer exist."""
 CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 10
-"""Seconds. Every call here answers within moments or not at all."""
-
-REPEATS = 4
-"""How often a call is sent again that was throttled or got no clear answer: after 1, 2, 4 and 8 s."""
-
-_MEANING: dict[str, type[Fault]] = {
-    **dict.fromkeys(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"), Denied),
-    # Credentials that are too new for the service to know them.
-    **dict.fromkeys(("InvalidClientTokenId", "UnrecognizedClientException"), Denied),
-    # What the SDK takes for throttling, and the quotas of these services.
-    **dict.fromkeys(
-        (
-            "EC2ThrottledException",
-            "ExecutionLimitExceeded",
-            "KmsThrottlingException",
-            "LimitExceededException",
-            "PriorRequestNotComplete",
-            "RequestLimitExceeded",
-            "RequestThrottled",
-            "RequestThrottledException",
-            "SlowDown",
-            "ThrottledException",
-            "Throttling",
-            "ThrottlingException",
-            "TooManyRequestsException",
-        ),
-        Throttled,
-    ),
-    "ResourceNotFoundException": Missing,
-    "ExecutionDoesNotExist": Missing,
-    "StateMachineDoesNotExist": Missing,
-    "ResourceAlreadyExistsException": Conflict,
-    "ExecutionAlreadyExists": Conflict,
-}
+"""Seconds. Every call here is answered within moments or not at all."""
+LONGEST_PAUSE = 10.0
+"""Seconds between two attempts at a call."""
+_PAST = datetime.min.replace(tzinfo=UTC)
 
 
 class Clock:
@@ -79,60 +58,92 @@ class Clock:
 
 
 class Aws:
-    """AWS as this function sees it.
+    """AWS as this function sees it. A call that fails is not repeated unless `patient` says until when.
 
     Args:
         clock: Where the time comes from.
+        random: Spreads the repeats of many requests.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, random: Random | None = None) -> None:
         self.clock = clock or Clock()
+        self._random = random or Random()  # noqa: S311  # jitter is no secret
         self._clients: dict[tuple[str, str | None], Any] = {}
-        self._patient_until = datetime.min.replace(tzinfo=UTC)
+        self._repeats_until = self._denials_pass_until = _PAST
 
-    def expect_new_permissions(self) -> None:
-        """From now, for a minute, takes a refusal of IAM for a role whose policy has not arrived yet."""
-        self._patient_until = self.clock.now() + IAM_PROPAGATION
+    def patient(self, until: datetime, *, denials_pass_until: datetime = _PAST) -> Aws:
+        """The same AWS, whose calls are repeated.
+
+        Args:
+            until: Until when a call is repeated that was throttled or got no clear answer.
+            denials_pass_until: Until when a refusal of IAM counts as a policy that has not arrived yet.
+        """
+        patient = copy(self)
+        patient._repeats_until = until
+        patient._denials_pass_until = denials_pass_until
+        return patient
 
     def call(
-        self,
-        service: str,
-        operation: str,
-        *,
-        once: bool = False,
-        endpoint_url: str | None = None,
-        **parameters: Any,
+        self, service: str, operation: str, *, endpoint_url: str | None = None, **parameters: Any
     ) -> Mapping[str, Any]:
-        """What the service answers.
+        """Calls an operation that is safe to repeat.
 
         Args:
             service: The service, as boto3 spells it.
             operation: The operation, as boto3 spells it.
-            once: Send it a single time, because a repeated call would do its work twice.
             endpoint_url: Where the service is; by default where the SDK finds it.
             parameters: The operation's own.
 
         Raises:
-            Fault: The call failed, also when repeated; the subclass says what that means.
+            Fault: The call failed; the subclass says what that means.
         """
-        pause, repeats, in_doubt = 1.0, 0, False
-        while True:
+        is_in_doubt = False
+
+        def attempt() -> Mapping[str, Any]:
+            nonlocal is_in_doubt
             try:
                 return self.send(service, operation, endpoint_url, parameters)
-            except Denied:
-                if self.clock.now() + timedelta(seconds=pause) > self._patient_until:
-                    raise
             except Conflict as fault:
-                if in_doubt:
+                if is_in_doubt:
                     raise PerhapsOurs(str(fault)) from fault
                 raise
-            except (Throttled, Unclear) as fault:
-                in_doubt = in_doubt or isinstance(fault, Unclear)
-                repeats += 1
-                if once or repeats > REPEATS:
+            except Unclear:
+                is_in_doubt = True
+                raise
+
+        return self.repeat(attempt)
+
+    def repeat(self, attempt: Callable[[], _T]) -> _T:
+        """Repeats the attempt, in growing pauses, while its fault can pass and until the patience is over."""
+        began = self.clock.now()
+        for pause in self.pauses():
+            try:
+                return attempt()
+            except Fault as fault:
+                until = self._may_pass_until(fault, began)
+                if self.clock.now() + timedelta(seconds=pause) > until:
                     raise
+                log.warning("repeating in %.1f s: %s", pause, fault)
             self.clock.sleep(pause)
-            pause = min(2 * pause, 8.0)
+        raise AssertionError("unreachable: the pauses have no end")
+
+    def pauses(self, longest: float = LONGEST_PAUSE) -> Iterator[float]:
+        """Seconds between attempts: they double from one, with jitter, so that many requests do not meet again."""
+        for doublings in count():
+            most = min(2.0 ** min(doublings, 10), longest)
+            yield self._random.uniform(most / 2, most)
+
+    def may_pass(self, fault: Fault) -> bool:
+        """Whether a repeated call may still succeed within the patience."""
+        now = self.clock.now()
+        return now < self._may_pass_until(fault, now)
+
+    def _may_pass_until(self, fault: Fault, began: datetime) -> datetime:
+        if isinstance(fault, Denied):
+            return self._denials_pass_until
+        if isinstance(fault, Unreachable):
+            return min(self._repeats_until, began + UNREACHABLE_FOR)
+        return self._repeats_until if isinstance(fault, Throttled | Unclear) else _PAST
 
     def put(self, url: str, body: bytes) -> int:
         """The HTTP status of a PUT to a pre-signed URL, which is a secret: no error of this method quotes it."""
@@ -149,18 +160,19 @@ class Aws:
         self, service: str, operation: str, endpoint_url: str | None, parameters: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """One attempt at a call."""
+        name = f"{service}:{operation}"
         try:
             answer: Mapping[str, Any] = getattr(self._client(service, endpoint_url), operation)(**parameters)
         except ClientError as error:
-            raise _meaning_of(error, f"{service}:{operation}") from error
+            raise fault_of(error, name) from error
         except ConnectionError as error:
-            raise Unreachable(f"{service}:{operation} got no answer: {error}") from error
+            raise Unreachable(f"{name} got no answer: {error}") from error
         except HTTPClientError as error:
-            raise Unclear(f"{service}:{operation} got no answer: {error}") from error
+            raise Unclear(f"{name} got no answer: {error}") from error
         except ResponseParserError as error:
-            raise Unclear(f"{service}:{operation} got an answer that nobody can read: {error}") from error
+            raise Unclear(f"{name} got an unreadable answer: {error}") from error
         except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no host
-            raise Refused(f"{service}:{operation} cannot be called: {error}") from error
+            raise Refused(f"{name} cannot be called: {error}") from error
         return answer
 
     def _client(self, service: str, endpoint_url: str | None) -> Any:
@@ -208,15 +220,3 @@ def _host_of(url: str) -> str:
         return urlsplit(url).hostname or "nowhere"
     except ValueError:
         return "nowhere"
-
-
-def _meaning_of(error: ClientError, call: str) -> Fault:
-    details = error.response.get("Error", {})
-    code, message = details.get("Code", ""), details.get("Message") or "no message"
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    text = f"{call}: {code}: {message}"
-    if code in _MEANING:
-        return _MEANING[code](text)
-    if status == 429:
-        return Throttled(text)
-    return Unclear(text) if status >= 500 else Refused(text)

@@ -1,18 +1,20 @@
-"""What a refused call means to us. `aws` turns every error of a service into one of these."""
+"""What an error of AWS means to the handler."""
 
 from __future__ import annotations
 
+from botocore.exceptions import ClientError
+
 
 class Fault(Exception):
-    """A call to AWS that failed; its text names the operation and what the service said."""
+    """A call to AWS failed; the text names the operation and quotes the service."""
 
 
 class Denied(Fault):
-    """IAM refused: nothing happened."""
+    """IAM refused the call. It had no effect."""
 
 
 class Throttled(Fault):
-    """Too many calls: nothing happened, later it may."""
+    """Too many calls. The call had no effect and may be repeated."""
 
 
 class Missing(Fault):
@@ -20,20 +22,69 @@ class Missing(Fault):
 
 
 class Conflict(Fault):
-    """What the call would make exists already."""
+    """What the call creates exists already."""
 
 
 class PerhapsOurs(Conflict):
-    """The same, after an attempt at this very call whose outcome is not known."""
+    """It exists already, and an earlier attempt at the same call may have created it."""
 
 
 class Refused(Fault):
-    """The request itself is wrong: nothing happened and never will."""
+    """The call is invalid. It had no effect, and repeating it is useless."""
 
 
 class Unclear(Fault):
-    """A dropped connection, a time-out or an error of the service: the call may have taken effect, or not."""
+    """A dropped connection, a time-out or a service error: the call may have taken effect or not."""
 
 
 class Unreachable(Unclear):
-    """No connection to the service came about: nothing happened, and perhaps there is no such service any more."""
+    """No connection to the service: the call had no effect, and the service may no longer exist."""
+
+
+_MEANING: dict[str, type[Fault]] = {
+    **dict.fromkeys(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"), Denied),
+    # Credentials so new that the service does not know them yet.
+    **dict.fromkeys(("InvalidClientTokenId", "UnrecognizedClientException"), Denied),
+    # The SDK's throttling codes, and the quotas of these services.
+    **dict.fromkeys(
+        (
+            "EC2ThrottledException",
+            "ExecutionLimitExceeded",
+            "KmsThrottlingException",
+            "LimitExceededException",
+            "PriorRequestNotComplete",
+            "RequestLimitExceeded",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "SlowDown",
+            "ThrottledException",
+            "Throttling",
+            "ThrottlingException",
+            "TooManyRequestsException",
+        ),
+        Throttled,
+    ),
+    "ResourceNotFoundException": Missing,
+    "ExecutionDoesNotExist": Missing,
+    "StateMachineDoesNotExist": Missing,
+    "ResourceAlreadyExistsException": Conflict,
+    "ExecutionAlreadyExists": Conflict,
+}
+
+
+def fault_of(error: ClientError, call: str) -> Fault:
+    """The meaning of a service's error.
+
+    Args:
+        error: As boto3 raised it.
+        call: Service and operation, for the text.
+    """
+    details = error.response.get("Error", {})
+    code, message = details.get("Code", ""), details.get("Message") or "no message"
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    text = f"{call}: {code}: {message}"
+    if code in _MEANING:
+        return _MEANING[code](text)
+    if status == 429:
+        return Throttled(text)
+    return Unclear(text) if status >= 500 else Refused(text)

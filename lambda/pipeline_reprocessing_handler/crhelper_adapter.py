@@ -1,9 +1,9 @@
 """The one subclass of crhelper's `CfnResource`, closing the holes that matter here.
 
-crhelper stays what it is good at: it picks the decorated function for a request, keeps the fields that an answer
-must copy, and turns an exception into a FAILED answer. Its `__call__` does, in this order: `_crhelper_init` (ours also
-runs the decorated function, by `_wrap_function`); `_polling_init` if there is a poll function; then, unless somebody else
-goes on, `_cfn_response`, which calls `_send`. It is pinned to 2.0.12, because these private parts are overridden.
+crhelper stays what it is good at: it picks the function for a request, keeps the fields that a response must copy, and
+turns an exception into a FAILED response. Its `__call__` does, in this order: `_crhelper_init` (ours also runs the
+function, by `_wrap_function`); `_polling_init` if there is a poll function; then, unless another invocation goes on,
+`_cfn_response`, which calls `_send`. It is pinned to 2.0.12, because these private parts are overridden.
 
 The holes, by the numbers that the overrides name:
 
@@ -12,7 +12,7 @@ The holes, by the numbers that the overrides name:
 3. a sender that retries for ever, takes any status for delivered, and has no time-out and no limit of size
 4. a timer that may answer a second time
 5. at level DEBUG the whole event in the log, and two idle minutes in each Delete
-6. state that survives in a warm sandbox, and three clients that nobody uses
+6. state that survives in a warm sandbox, and three clients without use
 """
 
 from __future__ import annotations
@@ -26,79 +26,86 @@ from typing import Any
 from crhelper import FAILED, SUCCESS, CfnResource
 
 from .aws import Aws
+from .invocation import COPIED, Context, Invocation, RequestType, Waiting
 from .ledger import Ledger
-from .lifecycle import Settled, Waiting
-from .properties import Properties
-from .redaction import own_credentials, redacted, without
-from .request import ARRIVED_AT, NOT_STARTED, check_request_type, requested_at, secrets_of
-from .response import COPIED, Answer, deliver, delivery_of
-from .validation import Failure
+from .redaction import own_credentials, redacted, secrets_of, without
+from .response import LEDGER_FOR, Answer, respond
+from .validation import Failure, one_of
 
 log = logging.getLogger(__name__)
+
+Function = Callable[[Invocation], Answer | Waiting]
 
 
 class NotDelivered(Exception):
     """CloudFormation could not be reached. Raised out of the function, so that Lambda repeats the event."""
 
 
-class Lifecycle(CfnResource):
-    """Dispatches requests to the decorated functions and answers each exactly once.
-
-    The functions return `Settled` (answer now) or `Waiting` (somebody else goes on and will answer).
+class CrhelperAdapter(CfnResource):
+    """Picks the function for an event and responds exactly once.
 
     Args:
         aws: The way to AWS, and the clock.
         log_group: Where the ledger is.
+        begin: Handles a Create or an Update.
+        go_on: Handles a continuation of it.
+        remove: Handles a Delete. `Waiting` of any of them means that another invocation will answer.
     """
 
-    def __init__(self, aws: Aws, log_group: str) -> None:
+    def __init__(
+        self, aws: Aws, log_group: str, *, begin: Function, go_on: Function, remove: Function
+    ) -> None:
         with _no_clients():
             super().__init__(log_level="INFO", sleep_on_delete=0)  # hole 5
         self._sam_local = None
         self._aws = aws
         self._log_group = log_group
+        crhelper: Any = super()  # its types know only functions that return an id
+        crhelper.create(begin)
+        crhelper.update(begin)
+        crhelper.poll_create(go_on)
+        crhelper.poll_update(go_on)
+        crhelper.delete(remove)
 
-    def __call__(self, event: dict[str, Any], context: Any) -> None:
+    def __call__(self, event: Mapping[str, Any], context: Context) -> None:
         """Handles one event.
 
         Raises:
-            NotDelivered: The answer could not be sent.
+            NotDelivered: The response could not be sent.
         """
         self._secrets = secrets_of(event) | own_credentials()
         with redacted(self._secrets):
             if not event.get("ResponseURL"):
                 log.error("an event without ResponseURL cannot be answered")
                 return
-            self._forget_last_event(event)
-            super().__call__(event, context)
+            self._forget_last_event(event, context)
+            super().__call__(dict(event), context)
             if not self._delivered:
                 raise NotDelivered(f"request {self.RequestId} of {self.LogicalResourceId} is not answered")
 
-    def _forget_last_event(self, event: dict[str, Any]) -> None:
+    def _forget_last_event(self, event: Mapping[str, Any], context: Context) -> None:
         # Hole 6, and an error before crhelper's own reset would be answered to the last request.
         self.NoEcho = False
         self.Status, self.Reason, self.Data = SUCCESS, "", {}
         self.StackId, self.RequestId, self.LogicalResourceId = (str(event.get(key, "")) for key in COPIED)
-        self._response_url = event["ResponseURL"]
-        self._carried_on = False
+        self._event = dict(event)
+        self._ends_wait = self._carried_on = False
         self._delivered = True
-        if requested_at(event) is None:
-            event[ARRIVED_AT] = self._aws.clock.now().timestamp()
-        self._event = event
-        # Hole 1: whatever happens from here on, there is one.
-        self.PhysicalResourceId = str(event.get("PhysicalResourceId") or "") or _id_without_run(event)
+        self._invocation = Invocation.parse(event, context, self._aws.clock.now())
+        # Hole 1: whatever happens from here on, there is an id.
+        self.PhysicalResourceId = self._invocation.physical_id or self._invocation.id_of(None)
 
-    def _crhelper_init(self, event: dict[str, Any], context: Any) -> bool:
+    def _crhelper_init(self, event: dict[str, Any], context: object) -> bool:
         # Hole 1: none of the state that `_forget_last_event` has set up is thrown away again.
-        self.RequestType = check_request_type(event.get("RequestType"))
+        self.RequestType = one_of("RequestType", event.get("RequestType"), RequestType)
         self._context = context
         self._wrap_function(self._get_func())  # type: ignore[attr-defined]  # crhelper's stubs leave private parts out
         return True
 
-    def _wrap_function(self, func: Callable[[Mapping[str, Any], Any], Settled | Waiting | None]) -> None:
+    def _wrap_function(self, function: Function) -> None:
         # Hole 1 again: crhelper takes any return value for the id, and loses the id when the function fails.
         try:
-            outcome = func(self._event, self._context)
+            outcome = function(self._invocation)
         except Failure as failure:
             log.error("%s", failure)
             self.Status, self.Reason = FAILED, str(failure)
@@ -109,12 +116,13 @@ class Lifecycle(CfnResource):
             self.Status, self.Reason = FAILED, f"{type(error).__name__}: {error}"
         else:
             self._carried_on = isinstance(outcome, Waiting)
-            if isinstance(outcome, Settled):
+            if isinstance(outcome, Answer):
                 self.PhysicalResourceId = outcome.physical_id or self.PhysicalResourceId
                 self.Reason, self.Data = outcome.reason, dict(outcome.data)
+                self._ends_wait = outcome.ends_wait
 
     def _polling_init(self, event: Mapping[str, Any]) -> None:
-        # Hole 2: whoever returned `Waiting` has handed the event to the next invocation.
+        # Hole 2: a function that returned `Waiting` has handed the event to the next invocation.
         self._send_response = not self._carried_on
 
     def _set_timeout(self) -> None:
@@ -125,25 +133,17 @@ class Lifecycle(CfnResource):
         if status:
             self.Status, self.Reason = status, reason
         answer = Answer(
-            succeeded=self.Status == SUCCESS,
-            # everybody who may look at the stack reads it, and an exception may quote anything
-            reason=without(self._secrets, str(self.Reason)),
             physical_id=str(self.PhysicalResourceId),
             data=self.Data,
+            # all who may look at the stack read it, and an exception may quote anything
+            reason=without(self._secrets, str(self.Reason)),
+            succeeded=self.Status == SUCCESS,
             no_echo=bool(self.NoEcho),
+            ends_wait=self._ends_wait,
         )
-        ledger = Ledger(self._aws, self._log_group, self.LogicalResourceId)
-        self._delivered = deliver(
-            delivery_of(answer, self._event, now=self._aws.clock.now()), ledger, self._aws
-        )
-
-
-def _id_without_run(event: Mapping[str, Any]) -> str:
-    try:
-        name = Properties.parse(event.get("ResourceProperties")).target.name
-    except Exception:  # noqa: BLE001  # whatever it is: an answer needs an id
-        name = str(event.get("LogicalResourceId") or "resource")
-    return f"{name}/{NOT_STARTED}"
+        aws = self._aws.patient(self._aws.clock.now() + LEDGER_FOR)
+        ledger = Ledger(aws, self._log_group, self._invocation)
+        self._delivered = respond(answer, self._invocation, ledger, aws)
 
 
 @contextmanager

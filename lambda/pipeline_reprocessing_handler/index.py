@@ -1,27 +1,22 @@
-"""Entry point: event in, answer out."""
+"""Entry point: an event in, a response out."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from .aws import Aws
-from .aws_errors import Fault
-from .crhelper_adapter import Lifecycle
+from .aws import IAM_PROPAGATION, Aws
+from .crhelper_adapter import CrhelperAdapter
+from .invocation import LAST_WORD, START_BY, Context, Invocation, Waiting, is_of_ours
 from .ledger import Ledger
-from .lifecycle import Reprocessing, Settled, Waiting
-from .request import Request
-from .response import Answer, deliver, signal_of
-from .validation import Failure
+from .lifecycle import Lifecycle
+from .response import Answer
+from .waiting import Wait
 
 log = logging.getLogger(__name__)
-
-HAND_OVER_BEFORE_END = timedelta(seconds=30)
-"""What is left of the function's time when a continuation takes over; a quarter of it where it is shorter."""
 
 
 class Handler:
@@ -35,83 +30,40 @@ class Handler:
     def __init__(self, aws: Aws, log_group: str) -> None:
         self._aws = aws
         self._log_group = log_group
-        lifecycle: Any = Lifecycle(aws, log_group)  # crhelper's types know only functions that return an id
-        lifecycle.create(self.begin)
-        lifecycle.update(self.begin)
-        lifecycle.delete(self.remove)
-        lifecycle.poll_create(self.proceed)
-        lifecycle.poll_update(self.proceed)
-        self._lifecycle = lifecycle
+        self._adapter = CrhelperAdapter(
+            aws, log_group, begin=self.create_or_update, go_on=self.go_on, remove=self.remove
+        )
 
-    def __call__(self, event: dict[str, Any], context: Any) -> None:
-        self._lifecycle(event, context)
+    def __call__(self, event: Mapping[str, Any], context: Context) -> None:
+        self._adapter(event, context)
 
-    def begin(self, event: Mapping[str, Any], context: Any) -> Settled | Waiting:
-        """A Create or an Update: starts the run, and hands the waiting to the next invocation."""
-        request = self._read(event)
-        reprocessing = self._reprocessing(request)
-        outcome = reprocessing.begin()
-        if isinstance(outcome, Waiting):
-            self._hand_over(reprocessing, outcome, event, context)
-            if request.properties.wait and request.properties.wait.signal_url:
-                return reprocessing.going_on(outcome)
-        elif outcome.ends_wait and request.new_signal_url:
-            self._end_the_wait(outcome, request, event)
-        return outcome
+    def create_or_update(self, invocation: Invocation) -> Answer | Waiting:
+        """A Create or an Update: starts the run, and hands the wait to the next invocation."""
+        until = min(invocation.made_at + START_BY, invocation.until(keep=LAST_WORD))
+        return Lifecycle(*self._patient(invocation, until, IAM_PROPAGATION)).create_or_update()
 
-    def proceed(self, event: Mapping[str, Any], context: Any) -> Settled | Waiting:
-        """A continuation: waits on, and hands over again before its time is up."""
-        reprocessing = self._reprocessing(self._read(event))
-        outcome = reprocessing.proceed(Waiting(**event["CrHelperData"]), until=self._hand_over_at(context))
-        if isinstance(outcome, Waiting):
-            self._hand_over(reprocessing, outcome, event, context)
-        return outcome
+    def go_on(self, invocation: Invocation) -> Answer | Waiting:
+        """A continuation: goes on waiting, and hands over again before its time is up."""
+        wait = Wait(*self._patient(invocation, invocation.until(keep=LAST_WORD)))
+        return wait.go_on(Waiting(**invocation.event["CrHelperData"]), hand_over_at=invocation.hand_over_at)
 
-    def remove(self, event: Mapping[str, Any], context: Any) -> Settled:
+    def remove(self, invocation: Invocation) -> Answer:
         """A Delete: succeeds for whatever is unknown, unreadable or finished."""
-        try:
-            request = self._read(event)
-        except Exception as error:  # noqa: BLE001  # whatever it is: a Delete that fails blocks the stack
-            log.warning("nothing to remove: %s", error)  # what cannot be read has never started anything
-            return Settled(str(event.get("PhysicalResourceId") or ""), {})
-        return self._reprocessing(request).remove()
+        if isinstance(invocation.parsed, Exception):
+            log.warning(
+                "nothing to remove: %s", invocation.parsed
+            )  # what is unreadable has never started anything
+            return Answer(invocation.physical_id)
+        # While a Create still goes on, the role may be new.
+        role_may_be_new = timedelta() if is_of_ours(invocation.physical_id) else IAM_PROPAGATION
+        until = invocation.until(keep=LAST_WORD)
+        return Lifecycle(*self._patient(invocation, until, role_may_be_new)).remove()
 
-    def _end_the_wait(self, outcome: Settled, request: Request, event: Mapping[str, Any]) -> None:
-        """Signals a WaitCondition that is new although nothing is run, as when only the time-out grew beyond an hour."""
-        answer = Answer(True, "nothing had to be reprocessed", outcome.physical_id, {})
-        delivery = signal_of(answer, event, request.new_signal_url or "", until=request.answer_by)
-        if not deliver(delivery, self._ledger(request), self._aws):
-            raise Failure("the WaitCondition of this deploy cannot be reached")
-
-    def _ledger(self, request: Request) -> Ledger:
-        return Ledger(self._aws, self._log_group, request.logical_id)
-
-    def _read(self, event: Mapping[str, Any]) -> Request:
-        return Request.parse(event, now=self._aws.clock.now())
-
-    def _reprocessing(self, request: Request) -> Reprocessing:
-        return Reprocessing(request, self._ledger(request), self._aws)
-
-    def _hand_over(
-        self, reprocessing: Reprocessing, waiting: Waiting, event: Mapping[str, Any], context: Any
-    ) -> None:
-        """Calls this function again, asynchronously: from here on Lambda itself repeats what a crash interrupts."""
-        # crhelper's own keys, so that it dispatches the event to the poll functions
-        continuation = {**event, "CrHelperPoll": True, "CrHelperData": waiting.state()}
-        try:
-            self._aws.call(
-                "lambda",
-                "invoke",
-                FunctionName=context.function_name,
-                InvocationType="Event",
-                Payload=json.dumps(continuation).encode(),
-            )
-        except Fault as fault:
-            raise reprocessing.give_up(waiting, "nobody can wait for it", fault) from fault
-
-    def _hand_over_at(self, context: Any) -> datetime:
-        left = timedelta(milliseconds=context.get_remaining_time_in_millis())
-        return self._aws.clock.now() + left - min(HAND_OVER_BEFORE_END, left / 4)
+    def _patient(
+        self, invocation: Invocation, until: datetime, role_is_new_for: timedelta = timedelta()
+    ) -> tuple[Invocation, Ledger, Aws]:
+        aws = self._aws.patient(until, denials_pass_until=invocation.began_at + role_is_new_for)
+        return invocation, Ledger(aws, self._log_group, invocation), aws
 
 
 handler = Handler(Aws(), os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME", ""))

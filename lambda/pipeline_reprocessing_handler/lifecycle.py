@@ -1,321 +1,240 @@
-"""The decisions: when to start a run, when to adopt, wait, supersede or cancel one. No boto3; time is injected.
+"""The decisions: when to start a run, and when to adopt, keep or end one.
 
-`begin` may be repeated at any point, by Lambda or by CloudFormation, and still starts one run: see `starting`.
+Every step may be repeated at any point, by Lambda or by CloudFormation, and a request still starts one run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 
 from . import stack
-from .aws import Aws
-from .aws_errors import Denied, Fault, Missing, Refused, Throttled, Unclear, Unreachable
-from .ledger import Ledger
-from .pipelines import END_WITHIN, Pipeline, State, Status, end_run, open_pipeline
-from .request import NOT_STARTED, Request, RequestType, is_of_ours, run_of
-from .starting import Starting
-from .superseding import EarlierRequests
-from .validation import Failure, OnRemoval, OnRollback, OnTimeout, format_time
+from .aws_errors import Denied, Fault, Missing, Refused, Unreachable
+from .invocation import LAST_WORD, RequestType, Waiting, is_of_ours, named_run
+from .ledger import LISTED_WITHIN, History, Record
+from .pipelines import Pipeline, State, Status, end_run
+from .properties import Target
+from .response import Answer
+from .validation import OnRemoval, OnRollback
+from .waiting import Wait, Work, answer_about
 
 log = logging.getLogger(__name__)
 
-FORGOTTEN_AFTER = timedelta(minutes=2)
-"""A run that is not listed for so long will not be listed again."""
-LOOK_AT_STACK_EVERY = timedelta(seconds=15)
-LAST_WORD = END_WITHIN + timedelta(seconds=30)
-"""Kept free before CloudFormation stops listening, to see a cancelled run end and to answer."""
+ASK_FOR_STACK = timedelta(minutes=2, seconds=30)
+"""After the request: until then DescribeStacks is repeated where an Update depends on its answer."""
 
 
-@dataclass(frozen=True)
-class Settled:
-    """The request is fulfilled."""
+class Lifecycle(Work):
+    """The life of one custom resource, from one of its requests."""
 
-    physical_id: str
-    data: Mapping[str, str]
-    reason: str = ""
-    """A sentence for the answer: what was done, or why nothing was."""
-    ends_wait: bool = False
-    """Whether a WaitCondition that is new has nothing to wait for."""
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A run is going on: all that a continuation needs to know besides the request. Times are epoch seconds."""
-
-    run_id: str
-    started_at: float
-    deadline: float
-    stack_status: str
-    """The stack's status when the run was started; if it turns to rollback from there, the run is superseded."""
-    listed_at: float
-    """When the pipeline last listed the run."""
-
-    def state(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-class Reprocessing:
-    """The life of one custom resource, from its requests.
-
-    Args:
-        request: What CloudFormation wants.
-        ledger: The marks of this resource.
-        aws: The way to AWS, and the clock.
-        open_pipeline: Gives the pipeline of a request; tests put theirs here.
-    """
-
-    def __init__(
-        self,
-        request: Request,
-        ledger: Ledger,
-        aws: Aws,
-        open_pipeline: Callable[..., Pipeline] = open_pipeline,
-    ) -> None:
-        self._request = request
-        self._ledger = ledger
-        self._aws = aws
-        self._clock = aws.clock
-        self._open = open_pipeline
-        self._pipeline = open_pipeline(request.properties.target, aws)
-        self._starting = Starting(request, ledger, self._pipeline, aws.clock)
-        self._earlier = EarlierRequests(request, ledger, aws.clock)
-
-    def begin(self) -> Settled | Waiting:
-        """Starts the run that the request asks for, or finds that none is needed.
+    def create_or_update(self) -> Answer | Waiting:
+        """Starts the run that the request asks for and hands the wait over, or finds that no run is needed.
 
         Raises:
-            Failure: The run cannot be started, or is not wanted any more.
+            Failure: The run cannot be started, or is no longer wanted.
         """
         try:
-            return self._begin()
+            return self._create_or_update()
         except Fault as fault:
-            raise self._failure(str(fault)) from fault
+            raise self.invocation.failure(str(fault)) from fault
 
-    def _begin(self) -> Settled | Waiting:
-        request = self._request
-        if self._clock.now() >= request.answer_by:
-            raise self._failure("the request came when nobody waited for its answer any more")
-        self._aws.expect_new_permissions()
-        stack_status = stack.status_of(self._aws, request.stack_id)
-        # The request comes late, or again: CloudFormation has given it up. A rollback has Updates of its own.
-        at_best = stack.ROLLING_BACK if request.type is RequestType.UPDATE else stack.CREATING
-        if stack.turned_away(stack_status, at_best):
-            raise self._failure(f"superseded before its run was started, the stack is in {stack_status}")
-        if request.type is RequestType.UPDATE:
-            is_rollback = stack.is_rolling_back(stack_status)
+    def _create_or_update(self) -> Answer | Waiting:
+        request = self.invocation
+        if self.clock.now() >= request.recipient.until:
+            raise request.failure("the request arrived after its timeout")
+        is_update, keeps = (
+            request.type is RequestType.UPDATE,
+            request.properties.on_rollback is OnRollback.KEEP,
+        )
+        unnoted = self._note()
+        status = self._stack_status()
+        # The request arrives late, or again: CloudFormation has given it up. A rollback has Updates of its own.
+        if stack.has_turned_away(status, stack.ROLLING_BACK if is_update else stack.CREATING):
+            raise request.failure(f"superseded before its run was started, the stack is in {status}")
+        if is_update:
+            is_rollback = stack.is_rolling_back(status)
             if not request.changes_the_data:
                 outcome = self._unchanged("nothing that decides the data has changed")
                 # what a rollback restores has been waited for long ago
                 return replace(outcome, ends_wait=not is_rollback)
-            keeps = is_rollback and request.properties.on_rollback is OnRollback.KEEP
-            self._end_earlier_runs(is_rollback=is_rollback, keeps=keeps)
-            if keeps:
-                return self._unchanged("the stack is rolling back and OnRollback is KEEP")
-        run_id = self._starting.once()
+            if is_rollback and keeps:
+                return self._keep(None)
+        if unnoted:
+            raise unnoted
+        if is_update:
+            history = self._history(may_be_starting=is_rollback or status == stack.UNKNOWN)
+            if status == stack.UNKNOWN and history.looks_like_a_rollback(request):
+                status = stack.ROLLING_BACK
+                if keeps:
+                    return self._keep(history)
+            self._end_earlier_runs(history)
+        return self._started(self._start(), status)
+
+    def _note(self) -> Fault | None:
+        """Notes the request before anything else: an undated request is as old as its first note."""
+        try:
+            self.ledger.note(f"asks~{self.invocation.type}~{self.invocation.properties.digest}")
+        except Fault as fault:
+            return fault  # a rollback that starts nothing does without
+        return None
+
+    def _stack_status(self) -> str:
+        until = (
+            self.clock.now()
+        )  # a hint for a Create, which has no share in the patience for a new role either
+        if self.invocation.type is RequestType.UPDATE:
+            until = min(self.invocation.made_at + ASK_FOR_STACK, self.invocation.until(keep=LAST_WORD))
+        return stack.status_of(self.aws.patient(until), self.invocation.stack_id)
+
+    def _history(self, *, may_be_starting: bool) -> History:
+        """What the requests have noted.
+
+        Args:
+            may_be_starting: Whether an earlier request may be just about to start its run. Then this takes until that
+                has seen this request's note before it starts, or has left a note or a claim that is seen here.
+        """
+        if may_be_starting:
+            self.clock.sleep(2 * LISTED_WITHIN.total_seconds())
+        return self.ledger.read()
+
+    def _keep(self, history: History | None) -> Answer:
+        """Ends what the failed deploy has started, and leaves the run of what is restored alone."""
+        request = self.invocation
+        try:
+            pipeline = self.open(request.previous.target if request.previous else request.properties.target)
+            for record in _may_go_on(history or self._history(may_be_starting=True)):
+                if record.asks_for != request.properties.digest:
+                    self._end(pipeline, pipeline.started_run(request, record), "superseded by a rollback")
+        except Fault as fault:
+            log.warning("what the failed deploy has started is left alone: %s", fault)
+        return self._unchanged("the stack is rolling back and OnRollback is KEEP")
+
+    def _unchanged(self, why: str) -> Answer:
+        request, reason = self.invocation, f"nothing is reprocessed: {why}"
+        log.info("%s", reason)
+        target, status = request.properties.target, Status(State.UNKNOWN)
+        run_id, requested_at = named_run(request.physical_id, target) or (None, None)
+        try:
+            if run_id:
+                status = self.open(target, self.aws.patient(self.clock.now())).status(run_id)
+        except Fault as fault:
+            log.warning("the status of run '%s' is not known: %s", run_id, fault)
+        answer = answer_about(request, run_id, status, requested_at)
+        return replace(answer, physical_id=request.physical_id, reason=reason)
+
+    def _end_earlier_runs(self, history: History) -> None:
+        """Ends the run that the physical id names, and those of requests that CloudFormation gave up."""
+        request, cause = self.invocation, "superseded by a new deploy"
+        now = request.properties.target
+        before = request.previous.target if request.previous else now
+        for target in dict.fromkeys((before, now)):
+            # A pipeline that was exchanged for another may be gone, and its service the very reason for that.
+            gone = () if target == now else (Denied, Unreachable)
+            try:
+                pipeline = self.open(target)
+                if run := named_run(request.physical_id, target):
+                    self._end(pipeline, run[0], cause)
+                for record in _may_go_on(history) if target == before else ():
+                    self._end(pipeline, pipeline.started_run(request, record), cause)
+            except gone as fault:
+                log.warning("what runs on pipeline '%s' is left alone: %s", target.name, fault)
+
+    def _start(self) -> str:
+        request, pipeline = self.invocation, self.open(self.invocation.properties.target)
+        try:
+            run_id = pipeline.start(request, self._still_wanted)
+        except Fault as fault:
+            raise request.failure(f"the run could not be started: {fault}") from fault
+        try:
+            history = self.ledger.read()
+        except Fault as fault:
+            log.warning("whether run '%s' is superseded is not known: %s", run_id, fault)
+            return run_id
+        if history.is_superseded:
+            self._end(pipeline, run_id, "superseded by a later request")
+            raise request.failure("superseded while its run was started, by a later request", run_id)
+        first = history.own.said("run") or run_id
+        if first != run_id:
+            self._end(pipeline, run_id, "another run was started before")
+        return first
+
+    def _still_wanted(self) -> Record:
+        """The request's notes.
+
+        Raises:
+            Failure: No run may be started for it any more.
+        """
+        history = self.ledger.read()
+        if history.own.is_answered:
+            raise self.invocation.failure("the request came again after it was answered; nothing is done")
+        if history.is_superseded:
+            raise self.invocation.failure("superseded before its run was started, by a later request")
+        return history.own
+
+    def _started(self, run_id: str, stack_status: str) -> Answer | Waiting:
+        """Hands the wait for a run over to the next invocation, or answers at once if the deploy does not wait."""
+        request, now = self.invocation, self.clock.now()
         log.info("run '%s' of pipeline '%s' is going on", run_id, request.properties.target.name)
-        if request.properties.wait is None:
-            return self._settled(run_id, Status(State.RUNNING))
-        now = self._clock.now()
+        going_on, wait = answer_about(request, run_id, Status(State.RUNNING)), request.properties.wait
+        if wait is None:
+            return going_on
+        listens_until = wait.condition_ends(now) if wait.signal_url else request.recipient.until
         waiting = Waiting(
             run_id=run_id,
             started_at=now.timestamp(),
-            deadline=min(now + request.properties.wait.timeout, self.answer_by(now) - LAST_WORD).timestamp(),
+            deadline=min(now + wait.timeout, listens_until - LAST_WORD).timestamp(),
             stack_status=stack_status,
             listed_at=now.timestamp(),
         )
-        # The request may have come again that late that there is nothing left to wait for.
-        return self.proceed(waiting, until=now) if waiting.deadline <= now.timestamp() else waiting
+        outcome = Wait(request, self.ledger, self.aws, self.open_pipeline).go_on(waiting, hand_over_at=now)
+        return going_on if isinstance(outcome, Waiting) and wait.signal_url else outcome
 
-    def answer_by(self, started_at: datetime) -> datetime:
-        """When nobody listens any more to what is said about a run that was started then."""
-        wait = self._request.properties.wait
-        if wait and wait.signal_url:
-            return wait.condition_ends(started_at)
-        return self._request.answer_by
-
-    def _unchanged(self, why: str) -> Settled:
-        request = self._request
-        reason = f"nothing is reprocessed: {why}"
-        log.info("%s", reason)
-        run_id = run_of(request.physical_id, request.properties.target)
-        run, asked_at = Status(State.UNKNOWN), request.requested_at
-        if run_id:
-            try:
-                run = self._pipeline.status(run_id)
-                asked_at = self._earlier.asked_at(run_id)
-            except Fault as fault:
-                log.warning("where run '%s' stands is not known: %s", run_id, fault)
-        outcome = self._settled(run_id or NOT_STARTED, run, asked_at)
-        return replace(outcome, physical_id=request.physical_id, reason=reason)
-
-    def _end_earlier_runs(self, *, is_rollback: bool, keeps: bool) -> None:
-        """Ends the run that the physical id names, and those of requests that CloudFormation gave up.
-
-        Args:
-            is_rollback: Whether the request that is undone may still go on.
-            keeps: Whether what was there before is kept: its run, too, and it is kept whatever the service says.
-        """
-        request = self._request
-        before = request.previous.target if request.previous else request.properties.target
-        tolerated: tuple[type[Fault], ...] = (Fault,) if keeps else ()
-        try:
-            self._earlier.supersede(may_be_starting=is_rollback)
-            kept = self._earlier.runs_for_the_same() if keeps else frozenset()
-        except tolerated as fault:
-            log.warning("what the failed deploy has started is left alone: %s", fault)
-            return
-        for target in dict.fromkeys((before, request.properties.target)):
-            # A pipeline that was exchanged for another may be gone, and its service the very reason for that.
-            gone = () if target == request.properties.target else (Denied, Unreachable)
-            try:
-                pipeline = self._open(target, self._aws)
-                named = run_of(request.physical_id, target)
-                left_behind = self._earlier.left_behind(pipeline if target == before else None)
-                for run_id in dict.fromkeys([*([named] if named else []), *left_behind]):
-                    if run_id not in kept:
-                        self._end(pipeline, run_id, "superseded by a new deploy")
-            except (*tolerated, *gone) as fault:
-                log.warning("what runs on pipeline '%s' is left alone: %s", target.name, fault)
-
-    def proceed(self, waiting: Waiting, *, until: datetime) -> Settled | Waiting:
-        """Waits for the run, and returns the state to go on with if it has not ended by `until`.
-
-        Raises:
-            Failure: The run failed, was cancelled, took too long, or was superseded.
-        """
-        try:
-            return self._watch(waiting, until)
-        except Fault as fault:
-            # Nobody else knows of this run: where the wait ends, the run must end.
-            raise self.give_up(waiting, "its status cannot be read", fault) from fault
-
-    def _watch(self, waiting: Waiting, until: datetime) -> Settled | Waiting:
-        request, clock = self._request, self._clock
-        look_at_stack = clock.now()
-        while True:
-            now = clock.now()
-            if now >= look_at_stack:
-                look_at_stack = now + LOOK_AT_STACK_EVERY
-                status = stack.status_of(self._aws, request.stack_id)
-                if stack.turned_away(status, waiting.stack_status):
-                    raise self.give_up(waiting, f"superseded, the stack is in {status}")
-            try:
-                run = self._pipeline.status(waiting.run_id)
-            except (Throttled, Unclear) as fault:
-                log.warning("the status of run '%s' is not known: %s", waiting.run_id, fault)
-            else:
-                if run.state is State.SUCCEEDED:
-                    return self._succeeded(waiting.run_id, run)
-                if run.state in (State.FAILED, State.CANCELLED):
-                    raise self._failure(
-                        f"the run ended {run.state}{run.cause and f': {run.cause}'}", waiting.run_id
-                    )
-                if run.state is State.RUNNING:
-                    waiting = replace(waiting, listed_at=now.timestamp())
-                elif now.timestamp() - waiting.listed_at > FORGOTTEN_AFTER.total_seconds():
-                    raise self._failure(
-                        f"the run is not listed any more{run.cause and f': {run.cause}'}", waiting.run_id
-                    )
-            if now.timestamp() >= waiting.deadline:
-                return self._timed_out(waiting)
-            if now >= until:
-                return waiting
-            left = min(waiting.deadline, until.timestamp()) - now.timestamp()
-            clock.sleep(min(_pause(now.timestamp() - waiting.started_at), max(left, 0.05)))
-
-    def give_up(self, waiting: Waiting, why: str, fault: Fault | None = None) -> Failure:
-        """Ends a run that nobody can wait for, and gives the failure to raise."""
-        try:
-            self._end(
-                self._pipeline, waiting.run_id, why
-            )  # without the fault: the run's history is no log of ours
-        except Fault as trouble:
-            log.warning("run '%s' could not be cancelled: %s", waiting.run_id, trouble)
-        return self._failure(f"{why}: {fault}" if fault else why, waiting.run_id)
-
-    def going_on(self, waiting: Waiting) -> Settled:
-        """What to answer about a run that somebody else waits for."""
-        return self._settled(waiting.run_id, Status(State.RUNNING))
-
-    def _succeeded(self, run_id: str, run: Status) -> Settled:
-        if nothing := run.counts.why_nothing:
-            reason = f"the run replayed nothing: {nothing} ({run.counts})"
-        else:
-            reason = f"the run has succeeded: {run.counts}".removesuffix(": ")
-        level = logging.WARNING if nothing else logging.INFO
-        log.log(level, "pipeline '%s', run '%s': %s", self._request.properties.target.name, run_id, reason)
-        return replace(self._settled(run_id, run), reason=reason)
-
-    def _timed_out(self, waiting: Waiting) -> Settled:
-        wait = self._request.properties.wait
-        minutes = f"{(waiting.deadline - waiting.started_at) / 60:g} minutes"
-        if wait and wait.on_timeout is OnTimeout.DETACH:
-            reason = f"the run goes on after {minutes}; OnTimeout is DETACH"
-            log.info("run '%s': %s", waiting.run_id, reason)
-            return replace(self.going_on(waiting), reason=reason)
-        raise self.give_up(waiting, f"not finished within {minutes}, and cancelled")
-
-    def remove(self) -> Settled:
+    def remove(self) -> Answer:
         """Leaves no run of this resource behind, as far as the request names it.
 
         An id that names a run concerns that run only: the clean-up of a replaced id must not touch the new run. An id
         that says that no run was started may be wrong where that was in doubt. An id that CloudFormation invented, as
         while a Create still went on, starts a search.
         """
-        request = self._request
+        request = self.invocation
         if request.properties.on_removal is OnRemoval.LEAVE:
             log.info("runs that still go on are left alone: OnRemoval is LEAVE")
-            return Settled(request.physical_id, {})
+            return Answer(request.physical_id)
+        pipeline = self.open(request.properties.target)
         try:
-            for run_id in self._runs_to_remove():
-                self._end(self._pipeline, run_id, "the resource was removed")
+            for run_id in self._runs_to_remove(pipeline, request.properties.target):
+                self._end(pipeline, run_id, "the resource was removed")
         except (Denied, Missing, Refused, Unreachable) as fault:
             # A Delete that can never succeed (IoT Analytics was shut down) would be worse than a run that ends by
             # itself.
             log.warning("runs that still go on are left alone: %s", fault)
         except Fault as fault:
-            raise self._failure(f"whether a run still goes on is not known: {fault}") from fault
-        return Settled(request.physical_id, {})
+            raise request.failure(f"whether a run still goes on is not known: {fault}") from fault
+        return Answer(request.physical_id)
 
-    def _runs_to_remove(self) -> list[str]:
-        id_, target = self._request.physical_id, self._request.properties.target
-        if run_id := run_of(id_, target):
-            return [run_id]
-        if id_ == self._request.id_of(NOT_STARTED):
-            return self._earlier.left_behind(self._pipeline, unrecorded_only=True)
-        if is_of_ours(id_):
-            return []  # a run of another pipeline: whoever exchanged the pipelines has ended it
-        # A Create may still go on, with a role that is as new to this request as it is to that one.
-        self._aws.expect_new_permissions()
-        self._earlier.supersede(may_be_starting=True)
-        return self._earlier.left_behind(self._pipeline)
+    def _runs_to_remove(self, pipeline: Pipeline, target: Target) -> Iterator[str | None]:
+        request = self.invocation
+        if run := named_run(request.physical_id, target):
+            yield run[0]
+        elif request.physical_id == request.id_of(None):
+            for record in self.ledger.read().earlier_deploys:
+                if not record.has_succeeded:
+                    yield pipeline.started_run(request, record)
+        elif not is_of_ours(request.physical_id):
+            self.ledger.note(f"asks~{request.type}~")
+            for record in _may_go_on(self._history(may_be_starting=True)):
+                yield pipeline.started_run(request, record)
+        # The rest names a run of another pipeline: the Update that exchanged the pipelines has ended it.
 
-    def _end(self, pipeline: Pipeline, run_id: str, cause: str) -> None:
-        end_run(pipeline, run_id, self._request.cause(cause), self._clock)
-
-    def _failure(self, why: str, run_id: str | None = None) -> Failure:
-        return self._request.failure(why, run_id)
-
-    def _settled(self, run_id: str, run: Status, asked_at: datetime | None = None) -> Settled:
-        request = self._request
-        messages = request.properties.messages.at(asked_at or request.requested_at)
-        return Settled(
-            request.id_of(run_id),
-            {
-                "ReprocessingId": "" if run_id == NOT_STARTED else run_id,
-                "Status": run.state,
-                "StartTime": format_time(messages.start) if messages.start else "",
-                "EndTime": format_time(messages.end) if messages.end else "",
-                "PipelineName": request.properties.target.name,
-                **run.counts.attributes,
-            },
-        )
+    def _end(self, pipeline: Pipeline, run_id: str | None, cause: str) -> None:
+        if run_id:
+            end_run(pipeline, run_id, self.invocation.cause(cause), self.clock)
 
 
-def _pause(waited: float) -> float:
-    """Seconds to the next look: a twentieth of the time waited so far, from half a second to five seconds."""
-    return min(max(0.5, waited / 20), 5.0)
+def _may_go_on(history: History) -> Iterator[Record]:
+    """The earlier deploys whose runs may still go on: of those that have succeeded only the newest."""
+    for place, record in enumerate(history.earlier_deploys):
+        if place == 0 or not record.has_succeeded:
+            yield record

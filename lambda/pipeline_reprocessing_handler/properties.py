@@ -6,10 +6,12 @@ ever: keys are only ever added.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 from .validation import (
@@ -189,6 +191,13 @@ class Properties:
             on_rollback=one_of("OnRollback", values.get("OnRollback", OnRollback.KEEP), OnRollback),
             on_removal=one_of("OnRemoval", values.get("OnRemoval", OnRemoval.CANCEL), OnRemoval),
         )
+
+    @property
+    def digest(self) -> str:
+        """A digest of what decides the data: the same for every request that asks for the same."""
+        target, messages, trigger = self.decides_the_data
+        document = [target.kind, target.name, target.arn, messages.properties(), trigger, dict(self.values)]
+        return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def decides_the_data(self) -> tuple[Target, Messages, str]:

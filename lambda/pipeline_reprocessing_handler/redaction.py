@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 PLACEHOLDER = "[secret]"
 
@@ -17,6 +18,16 @@ def own_credentials() -> frozenset[str]:
     """What this function signs its calls with: a service quotes the token where it refuses a signature."""
     values = (os.environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"))
     return frozenset(value for value in values if len(value) >= SHORTEST_CREDENTIAL)
+
+
+def secrets_of(event: Mapping[str, Any]) -> frozenset[str]:
+    """The texts in an event with which anybody could answer in our name."""
+    urls = [event.get("ResponseURL")]
+    for properties in (event.get("ResourceProperties"), event.get("OldResourceProperties")):
+        wait = properties.get("Wait") if isinstance(properties, Mapping) else None
+        urls.append(wait.get("SignalUrl") if isinstance(wait, Mapping) else None)
+    whole = [url for url in urls if isinstance(url, str) and url]
+    return frozenset(part for url in whole for part in (url, url.partition("?")[2]) if part)
 
 
 def without(secrets: frozenset[str], text: str) -> str:

@@ -1,4 +1,4 @@
-"""The answer to a request: at most 4,096 bytes, delivered once, to whoever listens."""
+"""The response to a request: at most 4,096 bytes, delivered once."""
 
 from __future__ import annotations
 
@@ -7,135 +7,105 @@ import logging
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
 from .aws import Aws
 from .aws_errors import Fault
+from .invocation import COPIED, Invocation, Recipient, valid_until
 from .ledger import Ledger
-from .request import Request, requested_at, valid_until
-from .validation import ANSWER_ALLOWANCE, MAX_WAIT
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER = 4096
+MAX_RESPONSE = 4096
 """Bytes of a response object, everything included (CloudFormation User Guide, custom resource response objects)."""
 SEND_FOR = timedelta(seconds=60)
-"""How long one attempt at an answer may take, with its repeats."""
+"""How long one attempt at a response may take, with its repeats."""
 LEASE = timedelta(seconds=75)
-"""After this an answer that somebody else has begun to send is there, or never will be."""
-COPIED = ("StackId", "RequestId", "LogicalResourceId")
-"""Fields that an answer copies from its request."""
+"""After this a response that another invocation began to send has arrived, or never will."""
+LEDGER_FOR = timedelta(seconds=15)
+"""How long a response waits for the ledger. Without it a second response may be sent, and CloudFormation takes the first."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What has become of a request."""
+    """The outcome of a request."""
 
-    succeeded: bool
-    reason: str
     physical_id: str
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    """A sentence: what was done, why nothing was, or why the request failed."""
+    succeeded: bool = True
     no_echo: bool = False
+    ends_wait: bool = False
+    """Whether the WaitCondition of this deploy, if there is one, is told the same."""
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """An answer on its way, and where it goes."""
-
-    kind: str
-    """Names the marks of its delivery in the ledger: `answer-1`, `answer-sent`."""
-    request_id: str
-    url: str = field(repr=False)
-    body: bytes
-    until: datetime
-    """When nobody listens any more."""
-
-    @property
-    def sent(self) -> str:
-        return f"{self.kind}-sent"
+def respond(answer: Answer, invocation: Invocation, ledger: Ledger, aws: Aws) -> bool:
+    """Sends an answer to everything that waits for it; False if it cannot be sent now."""
+    condition = invocation.new_condition if answer.ends_wait else None
+    recipients = [*([condition] if condition else []), invocation.recipient]
+    return all(_deliver(answer, to, invocation.event, ledger, aws) for to in recipients)
 
 
-def delivery_of(answer: Answer, event: Mapping[str, Any], *, now: datetime) -> Delivery:
-    """Addresses an answer: to the request's ResponseURL, or to the WaitCondition that took over from it."""
-    waiting = event.get("CrHelperData")
-    signal_url = _signal_url(event)
-    if waiting and signal_url:
-        started_at, deadline = (
-            datetime.fromtimestamp(waiting[key], UTC) for key in ("started_at", "deadline")
-        )
-        return signal_of(
-            answer, event, signal_url, until=min(deadline + ANSWER_ALLOWANCE, started_at + MAX_WAIT)
-        )
-    try:
-        until = Request.parse(event, now=now).answer_by
-    except Exception:  # noqa: BLE001  # whatever it is: an answer goes out
-        until = (requested_at(event) or now) + ANSWER_ALLOWANCE
-    return Delivery(
-        kind="answer",
-        request_id=str(event.get("RequestId", "")),
-        url=event["ResponseURL"],
-        body=_fitted(_response(answer, event)),
-        until=until,
-    )
+def _deliver(answer: Answer, to: Recipient, event: Mapping[str, Any], ledger: Ledger, aws: Aws) -> bool:
+    """Sends unless it has been sent.
 
-
-def signal_of(answer: Answer, event: Mapping[str, Any], url: str, *, until: datetime) -> Delivery:
-    """Addresses an answer to a WaitCondition."""
-    return Delivery(
-        kind="signal",
-        request_id=event["RequestId"],
-        url=url,
-        body=_fitted(_signal(answer, event)),
-        # The handle of an earlier deploy, to which a rollback returns, may have ceased to be one.
-        until=min(until, valid_until(url) or until),
-    )
-
-
-def deliver(delivery: Delivery, ledger: Ledger, aws: Aws) -> bool:
-    """Sends an answer unless it has been sent; False if it cannot be sent now.
-
-    Of several invocations that want to answer one request, the holder of the ledger's claim does; the next one
-    takes over only when the claim is old and the answer has not arrived.
+    Of several invocations for one request the holder of the ledger's claim sends. The next one takes over only when the
+    claim is old and the response has not arrived.
     """
+    body = _fitted(_response(answer, event) if to.subject == "answer" else _signal(answer, event))
+    until = min(to.until, valid_until(to.url) or to.until)
     for attempt in count(1):
+        if aws.clock.now() >= until:
+            log.info("the %s is not sent: CloudFormation has stopped listening", to.subject)
+            return True
         try:
-            marks = ledger.marks(delivery.request_id)
-            if delivery.sent in marks or aws.clock.now() >= delivery.until:
-                log.info("nothing to send: the request was answered, or nobody listens any more")
-                return True
-            claim = f"{delivery.kind}-{attempt}"
-            # in doubt it is ours: twice is better than never
-            if claim in marks or not ledger.mark(delivery.request_id, claim, in_doubt=True):
-                lease_ends = marks.get(claim, aws.clock.now()) + LEASE
-                while aws.clock.now() < lease_ends and delivery.sent not in ledger.marks(delivery.request_id):
-                    aws.clock.sleep(2.0)
+            claim = f"{to.subject}-{attempt}"
+            # in doubt the claim is ours: twice is better than never
+            if not ledger.claim(claim, in_doubt=True):
+                if _has_arrived(to, claim, ledger, aws):
+                    log.info("the %s is not sent: the request was answered before", to.subject)
+                    return True
                 continue
         except Fault as fault:
-            log.warning("answering without the ledger: %s", fault)
-        if not _put_until_taken(delivery, aws):
+            log.warning("the %s is sent without the ledger: %s", to.subject, fault)
+        if not _put_until_taken(to, body, aws):
             return False
-        try:
-            ledger.mark(delivery.request_id, delivery.sent)
-        except Fault as fault:
-            log.warning("the answer is sent and not recorded: %s", fault)
         break
+    try:
+        status = "SUCCESS" if answer.succeeded else "FAILED"
+        ledger.note(f"{to.subject}~{event.get('RequestType')}~{status}")
+    except Fault as fault:
+        log.warning("the %s is sent and not recorded: %s", to.subject, fault)
     return True
 
 
-def _put_until_taken(delivery: Delivery, aws: Aws) -> bool:
-    until, pause = min(delivery.until, aws.clock.now() + SEND_FOR), 1.0
-    while aws.clock.now() < until:
+def _has_arrived(to: Recipient, claim: str, ledger: Ledger, aws: Aws) -> bool:
+    """Waits for the holder of the claim to send, at most until its lease ends."""
+    own = ledger.read().own
+    if own.said(to.subject) is None:
+        claimed_at = ledger.claims(own.request_id).get(claim, aws.clock.now())
+        while aws.clock.now() < claimed_at + LEASE and own.said(to.subject) is None:
+            aws.clock.sleep(2.0)
+            own = ledger.read().own
+    return own.said(to.subject) is not None
+
+
+def _put_until_taken(to: Recipient, body: bytes, aws: Aws) -> bool:
+    until = min(to.until, aws.clock.now() + SEND_FOR)
+    for pause in aws.pauses():
         try:
-            status = aws.put(delivery.url, delivery.body)
+            status = aws.put(to.url, body)
             if 200 <= status < 300:
                 return True
-            log.warning("the answer was refused with HTTP status %s", status)
+            log.warning("the response was refused with HTTP status %s", status)
         except Fault as fault:
-            log.warning("the answer was not delivered: %s", fault)
+            log.warning("the response was not delivered: %s", fault)
         aws.clock.sleep(pause)
-        pause = min(2 * pause, 16.0)
+        if aws.clock.now() >= until:
+            break
     return False
 
 
@@ -159,17 +129,11 @@ def _signal(answer: Answer, event: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _signal_url(event: Mapping[str, Any]) -> str | None:
-    properties = event.get("ResourceProperties")
-    wait = properties.get("Wait") if isinstance(properties, Mapping) else None
-    return wait.get("SignalUrl") if isinstance(wait, Mapping) else None
-
-
 def _fitted(body: dict[str, Any]) -> bytes:
     """The body in at most 4,096 bytes: the end of a long reason goes first, as the start says most."""
-    if len(encoded := _encoded(body)) <= MAX_ANSWER:
+    if len(encoded := _encoded(body)) <= MAX_RESPONSE:
         return encoded
-    room = MAX_ANSWER - len(_encoded({**body, "Reason": ""}))
+    room = MAX_RESPONSE - len(_encoded({**body, "Reason": ""}))
     if reason := _head(body["Reason"], room):
         return _encoded({**body, "Reason": reason})
     failed = {"Status": "FAILED", "Reason": "the attributes do not fit an answer of 4,096 bytes", "Data": {}}

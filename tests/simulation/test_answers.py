@@ -24,7 +24,7 @@ def test_an_answer_that_is_not_accepted_is_sent_again(trouble: Trouble) -> None:
 
 
 def test_an_answer_that_is_not_accepted_for_a_minute_is_sent_by_the_next_attempt_of_lambda() -> None:
-    with World(faults=[Fault("put", Trouble.UNAVAILABLE, times=8)]) as world:
+    with World(faults=[Fault("put", Trouble.UNAVAILABLE, times=12)]) as world:
         world.deploy(reprocessing())
 
     assert "NotDelivered" in {invocation.outcome for invocation in world.functions.invocations}

@@ -11,7 +11,7 @@ from simulated_aws.templates import reprocessing
 from simulated_aws.world import World
 
 
-def test_a_wait_of_twelve_hours_for_a_run_of_eleven_takes_forty_six_hand_overs(service: Service) -> None:
+def test_a_wait_of_twelve_hours_for_a_run_of_eleven_takes_seventy_hand_overs(service: Service) -> None:
     with World(service.kind, runs=[RunPlan(takes=11 * HOUR)]) as world:
         world.deploy(reprocessing(service.kind, timeout=12 * HOUR))
 
@@ -21,7 +21,7 @@ def test_a_wait_of_twelve_hours_for_a_run_of_eleven_takes_forty_six_hand_overs(s
     assert wait.accepted.document["Status"] == "SUCCESS"
     assert 0 <= wait.accepted.time - world.runs[0].ended < 6
     # one to begin with, then one at the end of each invocation, 30 s before its 900 s are up
-    assert world.troubles.calls["invoke"] == 1 + 11 * HOUR // (900 - 30) == 46
+    assert world.troubles.calls["invoke"] == 1 + 11 * HOUR // (900 - 330) == 70
     check(world)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 from simulated_aws.invariants import ALWAYS, check
 from simulated_aws.stories import HOUR, Service, last
@@ -14,7 +11,8 @@ from simulated_aws.world import LOG_GROUP, World
 
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.index import Handler
-from pipeline_reprocessing_handler.lifecycle import Settled, Waiting
+from pipeline_reprocessing_handler.invocation import Invocation, Waiting
+from pipeline_reprocessing_handler.response import Answer
 
 
 @pytest.mark.parametrize("timeout", [3000, 12 * HOUR], ids=["ResponseURL", "SignalUrl"])
@@ -34,9 +32,9 @@ def test_no_secret_is_written_even_at_debug_and_in_trouble(service: Service, tim
 class _Discreet(Handler):
     """Sets crhelper's own switch, as its documents say."""
 
-    def begin(self, event: Mapping[str, Any], context: Any) -> Settled | Waiting:
-        self._lifecycle.NoEcho = True
-        return super().begin(event, context)
+    def create_or_update(self, invocation: Invocation) -> Answer | Waiting:
+        self._adapter.NoEcho = True
+        return super().create_or_update(invocation)
 
 
 def test_no_echo_of_crhelper_reaches_the_answer_and_not_the_next() -> None:

@@ -6,17 +6,23 @@ AWS ended the service on 2025-12-15. This speaks to whatever answers its API at 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.aws_errors import Missing, Refused, Unclear
+from pipeline_reprocessing_handler.invocation import Invocation
+from pipeline_reprocessing_handler.ledger import Ledger, Record
 from pipeline_reprocessing_handler.properties import Target
-from pipeline_reprocessing_handler.request import Request
 from pipeline_reprocessing_handler.validation import Failure
 
 from .protocol import State, Status
+from .start_once import StartOnce
+
+MOST_KNOWN_RUNS = 30
+"""Runs of one moment that a bookmark can name: it is part of a log stream's name, at most 512 characters."""
 
 
 class IotAnalyticsPipeline:
@@ -26,20 +32,47 @@ class IotAnalyticsPipeline:
     the list `reprocessingSummaries` of DescribePipeline.
     """
 
-    def __init__(self, target: Target, aws: Aws) -> None:
+    def __init__(self, target: Target, aws: Aws, ledger: Ledger) -> None:
         self._name = target.name
         self._endpoint_url = target.endpoint_url
         self._aws = aws
+        self._once = StartOnce(self, ledger, aws)
+
+    def start(self, request: Invocation, still_wanted: Callable[[], Record]) -> str:
+        return self._once.start(request, still_wanted)
+
+    def noted_run(self, request: Invocation, record: Record) -> str | None:
+        return record.said("run")
+
+    def started_run(self, request: Invocation, record: Record) -> str | None:
+        return self._once.settle(record)
 
     def bookmark(self) -> str:
+        """What to remember before a start, so that `newer_runs` can tell a new run from the old ones."""
         try:
             runs = self._summaries()
         except Missing as fault:
             raise self._no_such_pipeline(fault) from fault
         newest = max(map(_made, runs), default=0.0)
-        return "~".join([str(newest), *(run["id"] for run in runs if _made(run) == newest)])
+        known = [_short(run["id"]) for run in runs if _made(run) == newest]
+        return "~".join([str(newest), *(known if len(known) <= MOST_KNOWN_RUNS else ["many"])])
 
-    def start(self, request: Request) -> str:
+    def newer_runs(self, bookmark: str, until: datetime | None = None) -> list[str]:
+        """The runs that have begun since the bookmark, and until then, the oldest first."""
+        made, *known = bookmark.split("~")
+        latest = until.timestamp() if until else math.inf  # what came later is another request's
+        # Not "later than": the service may keep whole seconds, and the runs of one second are told by their ids.
+        newer = [
+            run
+            for run in self._summaries()
+            if float(made) <= _made(run) <= latest and _short(run["id"]) not in known
+        ]
+        if "many" in known and any(_made(run) == float(made) for run in newer):
+            raise Unclear("more runs began at one moment than a bookmark can name")
+        return [str(run["id"]) for run in sorted(newer, key=_made)]
+
+    def send_start(self, request: Invocation) -> str:
+        """Sends StartPipelineReprocessing a single time."""
         messages = request.messages
         selection: dict[str, Any] = {}
         if messages.s3_paths:
@@ -49,7 +82,12 @@ class IotAnalyticsPipeline:
         if messages.end:
             selection["endTime"] = messages.end
         try:
-            answer = self._call("start_pipeline_reprocessing", once=True, **selection)
+            answer = self._aws.send(
+                "iotanalytics",
+                "start_pipeline_reprocessing",
+                self._endpoint_url,
+                {"pipelineName": self._name, **selection},
+            )
         except Missing as fault:
             raise self._no_such_pipeline(fault) from fault
         except Refused as fault:
@@ -57,26 +95,6 @@ class IotAnalyticsPipeline:
                 f"pipeline '{self._name}' cannot be reprocessed with this selection: {fault}"
             ) from fault
         return str(_expected("reprocessingId", answer))
-
-    def find(
-        self,
-        request: Request,
-        bookmark: str,
-        *,
-        until: datetime | None = None,
-        others: Collection[str] = (),
-    ) -> str | None:
-        made, *known = bookmark.split("~")
-        if not made:
-            raise Unclear("which runs there were before the start is not known")
-        # Not "later than": the service may keep whole seconds, and the runs of one second are told by their ids.
-        latest = until.timestamp() if until else math.inf  # what came later is somebody else's
-        newer = [
-            run
-            for run in self._summaries()
-            if float(made) <= _made(run) <= latest and run["id"] not in {*known, *others}
-        ]
-        return str(min(newer, key=_made)["id"]) if newer else None
 
     def status(self, run_id: str) -> Status:
         try:
@@ -104,11 +122,10 @@ class IotAnalyticsPipeline:
         runs: Sequence[Mapping[str, Any]] = pipeline.get("reprocessingSummaries", [])
         return runs
 
-    def _call(self, operation: str, *, once: bool = False, **parameters: Any) -> Mapping[str, Any]:
+    def _call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
         return self._aws.call(
             "iotanalytics",
             operation,
-            once=once,
             endpoint_url=self._endpoint_url,
             pipelineName=self._name,
             **parameters,
@@ -125,3 +142,7 @@ def _expected(member: str, answer: Mapping[str, Any]) -> Any:
 def _made(run: Mapping[str, Any]) -> float:
     created: datetime | None = run.get("creationTime")
     return created.timestamp() if created else 0.0
+
+
+def _short(run_id: str) -> str:
+    return sha256(run_id.encode()).hexdigest()[:8]

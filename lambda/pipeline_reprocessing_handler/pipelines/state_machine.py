@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Callable
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.aws_errors import Conflict, Missing, Refused
+from pipeline_reprocessing_handler.invocation import START_BY, Invocation
+from pipeline_reprocessing_handler.ledger import Record
 from pipeline_reprocessing_handler.properties import Target
-from pipeline_reprocessing_handler.request import Request
 from pipeline_reprocessing_handler.validation import Failure
 
 from .counts import Counts
@@ -19,6 +20,9 @@ from .protocol import State, Status
 
 MAX_INPUT = 262_144
 """Bytes of an execution's input (Step Functions quotas)."""
+
+LISTED_WITHIN = timedelta(seconds=30)
+"""How long DescribeExecution may not know an execution whose start is under way."""
 
 _STATES = {
     "RUNNING": State.RUNNING,
@@ -34,26 +38,27 @@ class StateMachinePipeline:
     """A state machine, by ARN.
 
     The name of an execution is made from stack, resource and request. Starting twice is therefore one
-    execution, and what a request has started is found again by its name.
+    execution, and the run of a request is found by its name alone.
     """
 
     def __init__(self, target: Target, aws: Aws) -> None:
         self._target = target
         self._aws = aws
 
-    def bookmark(self) -> str:
-        return ""  # the name alone tells which execution is whose
+    def start(self, request: Invocation, still_wanted: Callable[[], Record]) -> str:
+        name = execution_name(request, request.request_id)
+        parameters = {"stateMachineArn": self._target.arn, "name": name, "input": execution_input(request)}
+        clock = self._aws.clock
 
-    def start(self, request: Request) -> str:
-        name = execution_name(request)
+        def attempt() -> None:
+            if clock.now() >= still_wanted().made_at + START_BY:
+                if self.status(name).state is State.UNKNOWN:
+                    raise request.failure("the run could not be started in time")
+                return  # an invocation that was interrupted has started it
+            self._aws.send("stepfunctions", "start_execution", None, parameters)
+
         try:
-            self._aws.call(
-                "stepfunctions",
-                "start_execution",
-                stateMachineArn=self._target.arn,
-                name=name,
-                input=execution_input(request),
-            )
+            self._aws.repeat(attempt)
         except Conflict:
             pass  # an earlier attempt has started it; AWS says so once it has ended, others while it runs
         except Missing as fault:
@@ -62,16 +67,17 @@ class StateMachinePipeline:
             raise Failure(f"state machine '{self._target.name}' cannot be started: {fault}") from fault
         return name
 
-    def find(
-        self,
-        request: Request,
-        bookmark: str,
-        *,
-        until: datetime | None = None,
-        others: Collection[str] = (),
-    ) -> str | None:
-        name = execution_name(request)
-        return None if self.status(name).state is State.UNKNOWN else name
+    def noted_run(self, request: Invocation, record: Record) -> str | None:
+        return execution_name(request, record.request_id)
+
+    def started_run(self, request: Invocation, record: Record) -> str | None:
+        name, clock = execution_name(request, record.request_id), self._aws.clock
+        until = clock.now() + LISTED_WITHIN
+        while not record.is_answered and self.status(name).state is State.UNKNOWN:
+            if clock.now() >= until:
+                return None
+            clock.sleep(2.0)
+        return name
 
     def status(self, run_id: str) -> Status:
         try:
@@ -103,15 +109,13 @@ class StateMachinePipeline:
         return f"{self._target.arn.replace(':stateMachine:', ':execution:', 1)}:{run_id}"
 
 
-def execution_name(request: Request) -> str:
+def execution_name(request: Invocation, request_id: str) -> str:
     """At most 80 characters, the same for a repeated request and for no other (Step Functions keeps names 90 days)."""
-    whole = sha256(
-        json.dumps([request.stack_id, request.logical_id, request.request_id]).encode()
-    ).hexdigest()
+    whole = sha256(json.dumps([request.stack_id, request.logical_id, request_id]).encode()).hexdigest()
     return f"{request.logical_id[:47]}-{whole[:32]}"
 
 
-def execution_input(request: Request) -> str:
+def execution_input(request: Invocation) -> str:
     """What the state machine receives: the selection, the trigger, and whose run it is."""
     document: dict[str, Any] = {
         "messages": request.messages.properties(),

@@ -9,18 +9,20 @@ from dataclasses import replace
 import pytest
 
 from pipeline_reprocessing_handler import crhelper_adapter, response, stack
-from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.index import Handler
+from pipeline_reprocessing_handler.invocation import Waiting
 from pipeline_reprocessing_handler.ledger import Ledger
-from pipeline_reprocessing_handler.lifecycle import Reprocessing, Settled
-from pipeline_reprocessing_handler.pipelines import Counts
+from pipeline_reprocessing_handler.lifecycle import Lifecycle
+from pipeline_reprocessing_handler.pipelines import Counts, State, Status
 from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
+from pipeline_reprocessing_handler.response import Answer
+from pipeline_reprocessing_handler.waiting import Wait, answer_about
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def an_answer_has_any_length(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(response, "MAX_ANSWER", 1_000_000)
+    patch.setattr(response, "MAX_RESPONSE", 1_000_000)
 
 
 def unknown_numbers_are_left_out(patch: pytest.MonkeyPatch) -> None:
@@ -28,42 +30,50 @@ def unknown_numbers_are_left_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_update_that_does_nothing_has_no_numbers(patch: pytest.MonkeyPatch) -> None:
-    settled = Reprocessing._settled
+    unchanged = Lifecycle._unchanged
+    none = Counts().attributes
     patch.setattr(
-        Reprocessing,
-        "_settled",
-        lambda self, run_id, run, *asked_at: settled(
-            self, run_id, replace(run, counts=Counts()) if asked_at else run, *asked_at
-        ),
+        Lifecycle,
+        "_unchanged",
+        lambda self, why: replace(done := unchanged(self, why), data={**done.data, **none}),
     )
 
 
 def a_delete_renames(patch: pytest.MonkeyPatch) -> None:
-    remove = Reprocessing.remove
-    patch.setattr(Reprocessing, "remove", lambda self: replace(remove(self), physical_id="removed"))
+    remove = Lifecycle.remove
+    patch.setattr(Lifecycle, "remove", lambda self: replace(remove(self), physical_id="removed"))
 
 
 def a_lost_answer_to_start_is_taken_for_no_run(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(IotAnalyticsPipeline, "find", lambda *_, **__: None)
+    patch.setattr(IotAnalyticsPipeline, "newer_runs", lambda *_: [])
 
 
 def everybody_is_first_in_the_ledger(patch: pytest.MonkeyPatch) -> None:
-    mark = Ledger.mark
-    patch.setattr(Ledger, "mark", lambda *given, **named: mark(*given, **named) or True)
+    claim = Ledger.claim
+    patch.setattr(Ledger, "claim", lambda *given, **named: claim(*given, **named) or True)
 
 
 def a_delete_starts_a_run(patch: pytest.MonkeyPatch) -> None:
-    remove = Reprocessing.remove
-    patch.setattr(Reprocessing, "remove", lambda self: self._pipeline.start(self._request) and remove(self))
+    remove = Lifecycle.remove
+    patch.setattr(
+        Lifecycle,
+        "remove",
+        lambda self: (
+            self.open(self.invocation.properties.target).start(
+                self.invocation, lambda: self.ledger.read().own
+            )
+            and remove(self)
+        ),
+    )
 
 
 def the_deadline_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reprocessing, "_timed_out", lambda self, waiting: waiting)
+    patch.setattr(Wait, "_timed_out", lambda self, waiting: self._hand_over(waiting) or waiting)
 
 
 def a_timed_out_run_is_watched_for_ten_minutes_more(patch: pytest.MonkeyPatch) -> None:
-    give_up = Reprocessing.give_up
-    patch.setattr(Reprocessing, "give_up", lambda *given: given[0]._clock.sleep(600) or give_up(*given))
+    give_up = Wait.give_up
+    patch.setattr(Wait, "give_up", lambda *given: given[0].clock.sleep(600) or give_up(*given))
 
 
 def the_log_is_not_redacted(patch: pytest.MonkeyPatch) -> None:
@@ -71,48 +81,47 @@ def the_log_is_not_redacted(patch: pytest.MonkeyPatch) -> None:
 
 
 def whatever_runs_is_cancelled(patch: pytest.MonkeyPatch) -> None:
-    def end(self: Reprocessing, pipeline: IotAnalyticsPipeline, run_id: str, cause: str) -> None:
+    def end(self: Lifecycle, pipeline: IotAnalyticsPipeline, run_id: str, cause: str) -> None:
         for run in pipeline._summaries():
             pipeline.cancel(run["id"], cause)
 
-    patch.setattr(Reprocessing, "_end", end)
+    patch.setattr(Lifecycle, "_end", end)
 
 
 def success_is_said_without_waiting(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reprocessing, "proceed", lambda self, waiting, until: self.going_on(waiting))
+    def go_on(self: Wait, waiting: Waiting, **_: object) -> Answer:
+        return replace(answer_about(self.invocation, waiting.run_id, Status(State.RUNNING)), ends_wait=True)
+
+    patch.setattr(Wait, "go_on", go_on)
 
 
 def no_answer_is_sent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(crhelper_adapter, "deliver", lambda *_: True)
+    patch.setattr(crhelper_adapter, "respond", lambda *_: True)
 
 
 def nobody_goes_on_waiting(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Handler, "_hand_over", lambda *_: None)
+    patch.setattr(Wait, "_hand_over", lambda *_: None)
 
 
 def answers_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        crhelper_adapter, "deliver", lambda delivery, ledger, aws: response._put_until_taken(delivery, aws)
-    )
+    patch.setattr(Ledger, "claim", lambda *_, **__: True)
 
 
 def signals_are_sent_without_the_ledger(patch: pytest.MonkeyPatch) -> None:
-    def deliver(delivery: response.Delivery, ledger: Ledger, aws: Aws) -> bool:
-        return (
-            response._put_until_taken(delivery, aws)
-            if delivery.kind == "signal"
-            else response.deliver(delivery, ledger, aws)
-        )
-
-    patch.setattr(crhelper_adapter, "deliver", deliver)
+    claim = Ledger.claim
+    patch.setattr(
+        Ledger,
+        "claim",
+        lambda self, name, **named: claim(self, name, **named) or name.startswith("signal"),
+    )
 
 
 def a_delete_does_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reprocessing, "remove", lambda self: Settled(self._request.physical_id, {}))
+    patch.setattr(Lifecycle, "remove", lambda self: Answer(self.invocation.physical_id))
 
 
 def nothing_is_superseded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reprocessing, "_end_earlier_runs", lambda self, **_: None)
+    patch.setattr(Lifecycle, "_end_earlier_runs", lambda *_: None)
 
 
 def a_rollback_is_not_recognised(patch: pytest.MonkeyPatch) -> None:
@@ -121,15 +130,14 @@ def a_rollback_is_not_recognised(patch: pytest.MonkeyPatch) -> None:
 
 def the_end_of_a_rollback_is_another_rollback(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        stack, "turned_away", lambda status, from_status: status != from_status and "ROLLBACK" in status
+        stack, "has_turned_away", lambda status, from_status: status != from_status and "ROLLBACK" in status
     )
 
 
 def a_delete_must_be_readable(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        Handler, "remove", lambda self, event, context: self._reprocessing(self._read(event)).remove()
-    )
+    remove = Handler.remove
+    patch.setattr(Handler, "remove", lambda self, invocation: invocation.read() and remove(self, invocation))
 
 
 def what_nobody_waits_for_runs_on(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reprocessing, "give_up", lambda self, waiting, why: self._failure(why, waiting.run_id))
+    patch.setattr(Wait, "give_up", lambda self, waiting, why: self.invocation.failure(why, waiting.run_id))

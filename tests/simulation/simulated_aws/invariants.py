@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from pipeline_reprocessing_handler.lifecycle import LAST_WORD
-from pipeline_reprocessing_handler.request import NOT_STARTED
+from pipeline_reprocessing_handler.invocation import LAST_WORD
 from pipeline_reprocessing_handler.validation import ANSWER_ALLOWANCE
 
 from .requests import LONGEST_ANSWER, Answer, Request, Wait
@@ -97,10 +96,11 @@ def ids_follow_the_rules(world: World) -> None:
             if request.type == "Delete" or (request.type == "Update" and failed):
                 _require(answered == request.physical_id, f"the id became {answered!r}", request)
             elif request.type == "Update":
-                _require(answered in {request.physical_id, *own}, f"the id {answered!r}", request)
+                is_own = answered.rpartition("/")[0] in own
+                _require(is_own or answered == request.physical_id, f"the id {answered!r}", request)
             else:
-                unstarted = {f"{name}/{NOT_STARTED}"} if failed else set()
-                _require(answered in own | unstarted, f"the id {answered!r}", request)
+                is_unstarted = failed and answered == f"{name}/not-started"
+                _require(is_unstarted or answered.rpartition("/")[0] in own, f"the id {answered!r}", request)
 
 
 def a_request_starts_one_run_at_most(world: World) -> None:
@@ -344,7 +344,7 @@ def _wait_of(request: Request) -> dict[str, str] | None:
 
 
 def _run_of(world: World, physical_id: str) -> Run | None:
-    return next((run for run in world.runs if run.id == physical_id.rpartition("/")[2]), None)
+    return next((run for run in world.runs if run.id in physical_id.split("/")), None)
 
 
 def _let_go(world: World, run: Run, signal: Answer) -> float:

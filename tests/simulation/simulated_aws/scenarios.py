@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline_reprocessing_handler.starting import LEASE
+from pipeline_reprocessing_handler.pipelines.start_once import LEASE
 
 from .functions import LambdaPlan, MakeHandler
 from .requests import CloudFormationPlan

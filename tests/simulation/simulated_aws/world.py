@@ -167,5 +167,5 @@ def _real(aws: Aws) -> Handler:
 
 
 def _with_level(handler: Handler, level: str) -> Handler:
-    handler._lifecycle._log_level = level
+    vars(handler._adapter)["_log_level"] = level  # crhelper's types leave private parts out
     return handler

@@ -1,0 +1,219 @@
+"""The wait for a run, over as many invocations of the function as it takes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from . import stack
+from .aws import IAM_PROPAGATION, Aws, Clock
+from .aws_errors import Fault, Throttled, Unclear
+from .invocation import LAST_WORD, MADE_AT, Invocation, Waiting
+from .ledger import Ledger
+from .pipelines import Pipeline, State, Status, end_run, open_pipeline
+from .properties import Target
+from .response import Answer
+from .validation import Failure, OnTimeout, format_time
+
+log = logging.getLogger(__name__)
+
+FORGOTTEN_AFTER = timedelta(minutes=2)
+"""A run that is not listed for so long will not be listed again."""
+LOOK_AT_STACK_EVERY = timedelta(seconds=15)
+ANSWER_WITHIN = timedelta(seconds=30)
+"""Kept free for the answer after a run was cancelled."""
+LONGEST_BETWEEN_LOOKS = 3.5
+"""Seconds. Twenty waiting resources look 6 times a second; DescribeExecution allows 10 to 15, by region."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What it takes to handle one invocation; tests put their own `open_pipeline`."""
+
+    invocation: Invocation
+    ledger: Ledger
+    aws: Aws
+    open_pipeline: Callable[[Target, Aws, Ledger], Pipeline] = open_pipeline
+
+    @property
+    def clock(self) -> Clock:
+        return self.aws.clock
+
+    def open(self, target: Target, aws: Aws | None = None) -> Pipeline:
+        return self.open_pipeline(target, aws or self.aws, self.ledger)
+
+
+class Wait(Work):
+    """The wait for one run."""
+
+    def go_on(self, waiting: Waiting, *, hand_over_at: datetime) -> Answer | Waiting:
+        """Watches the run until it ends, or until the next invocation has taken over.
+
+        Args:
+            waiting: How the wait stands.
+            hand_over_at: From when on the next invocation is to take over.
+
+        Returns:
+            The answer, or the state with which the next invocation goes on.
+
+        Raises:
+            Failure: The run failed, was cancelled, took too long, or was superseded.
+        """
+        try:
+            return self._watch(waiting, hand_over_at)
+        except Fault as fault:
+            # Nothing else knows of this run: where the wait ends, the run must end.
+            raise self.give_up(waiting, "its status cannot be read", fault) from fault
+
+    def _watch(self, waiting: Waiting, hand_over_at: datetime) -> Answer | Waiting:
+        request, clock = self.invocation, self.clock
+        # The loop itself repeats what can pass, but the role may be new.
+        aws = self.aws.patient(clock.now(), denials_pass_until=_new_until(waiting))
+        pipeline = self.open(request.properties.target, aws)
+        hand_over_pauses = self.aws.pauses()
+        last_hand_over = self.invocation.until(keep=LAST_WORD)
+        look_at_stack = clock.now()
+        while True:
+            now = clock.now()
+            if now >= hand_over_at and now.timestamp() < waiting.deadline:
+                if not (fault := self._hand_over(waiting)):
+                    return waiting
+                if not isinstance(fault, Throttled | Unclear) or now >= last_hand_over:
+                    raise self.give_up(waiting, "the next invocation cannot be called", fault)
+                hand_over_at = now + timedelta(seconds=next(hand_over_pauses))
+            if now >= look_at_stack:
+                look_at_stack = now + LOOK_AT_STACK_EVERY
+                status = stack.status_of(aws, request.stack_id)
+                if stack.has_turned_away(status, waiting.stack_status):
+                    raise self.give_up(waiting, f"superseded, the stack is in {status}")
+            try:
+                run = pipeline.status(waiting.run_id)
+            except (Throttled, Unclear) as fault:
+                log.warning("the status of run '%s' is not known: %s", waiting.run_id, fault)
+            else:
+                if run.state is State.RUNNING:
+                    waiting = replace(waiting, listed_at=now.timestamp())
+                elif answer := self._ended(waiting, run):
+                    return answer
+            if now.timestamp() >= waiting.deadline:
+                return self._timed_out(waiting)
+            due = min(waiting.deadline, hand_over_at.timestamp()) - now.timestamp()
+            clock.sleep(min(_pause(now.timestamp() - waiting.started_at), max(due, 0.05)))
+
+    def _hand_over(self, waiting: Waiting) -> Fault | None:
+        """Calls this function again, asynchronously: from here on Lambda itself repeats what a crash interrupts.
+
+        Returns:
+            Why that was not possible now.
+        """
+        continuation = {
+            **self.invocation.event,
+            # crhelper's own keys, so that it dispatches the event to the poll functions
+            "CrHelperPoll": True,
+            "CrHelperData": asdict(waiting),
+            MADE_AT: self.invocation.made_at.timestamp(),
+        }
+        try:
+            aws = self.aws.patient(self.clock.now(), denials_pass_until=_new_until(waiting))
+            aws.call(
+                "lambda",
+                "invoke",
+                FunctionName=self.invocation.function_name,
+                InvocationType="Event",
+                Payload=json.dumps(continuation).encode(),
+            )
+        except Fault as fault:
+            log.warning("run '%s' is not handed over: %s", waiting.run_id, fault)
+            return fault
+        return None
+
+    def give_up(self, waiting: Waiting, why: str, fault: Fault | None = None) -> Failure:
+        """Ends the run, and gives the failure to raise.
+
+        A late duplicate of a continuation has nothing to give up: what its request was told may be that the run goes on.
+        """
+        request = self.invocation
+        try:
+            if self.ledger.read().own.said(self.invocation.recipient.subject):
+                log.info("run '%s' is left alone: its request was answered before", waiting.run_id)
+                return request.failure("the request was answered before", waiting.run_id)
+        except Fault as trouble:
+            log.warning("whether the request was answered is not known: %s", trouble)
+        try:
+            aws = self.aws.patient(self.invocation.until(keep=ANSWER_WITHIN))
+            pipeline = self.open(request.properties.target, aws)
+            # without the fault: people read the run's history who do not read our log
+            end_run(pipeline, waiting.run_id, request.cause(why), self.clock)
+        except Fault as trouble:
+            log.warning("run '%s' could not be cancelled: %s", waiting.run_id, trouble)
+        return request.failure(f"{why}: {fault}" if fault else why, waiting.run_id)
+
+    def _ended(self, waiting: Waiting, run: Status) -> Answer | None:
+        """The answer about a run that has ended well; None if it may only be listed late."""
+        why, run_id, unlisted_for = (
+            run.cause and f": {run.cause}",
+            waiting.run_id,
+            self.clock.now().timestamp() - waiting.listed_at,
+        )
+        if run.state in (State.FAILED, State.CANCELLED):
+            raise self.invocation.failure(f"the run ended {run.state}{why}", run_id)
+        if run.state is State.UNKNOWN:
+            if unlisted_for > FORGOTTEN_AFTER.total_seconds():
+                raise self.invocation.failure(f"the run is not listed any more{why}", run_id)
+            return None
+        if nothing := run.counts.why_nothing:
+            reason = f"the run replayed nothing: {nothing} ({run.counts})"
+        else:
+            reason = f"the run has succeeded: {run.counts}".removesuffix(": ")
+        level = logging.WARNING if nothing else logging.INFO
+        log.log(level, "pipeline '%s', run '%s': %s", self.invocation.properties.target.name, run_id, reason)
+        # A WaitCondition is told, too, where the first invocation has not come to hand over.
+        return replace(answer_about(self.invocation, run_id, run), reason=reason, ends_wait=True)
+
+    def _timed_out(self, waiting: Waiting) -> Answer:
+        wait = self.invocation.properties.wait
+        minutes = f"{(waiting.deadline - waiting.started_at) / 60:g} minutes"
+        if wait and wait.on_timeout is OnTimeout.DETACH:
+            reason = f"the run goes on after {minutes}; OnTimeout is DETACH"
+            log.info("run '%s': %s", waiting.run_id, reason)
+            running = answer_about(self.invocation, waiting.run_id, Status(State.RUNNING))
+            return replace(running, reason=reason, ends_wait=True)
+        raise self.give_up(waiting, f"not finished within {minutes}, and cancelled")
+
+
+def answer_about(
+    request: Invocation, run_id: str | None, run: Status, requested_at: datetime | None = None
+) -> Answer:
+    """What CloudFormation is told about a run: its physical id and its attributes.
+
+    Args:
+        request: What CloudFormation wants.
+        run_id: The run; None if there is none.
+        run: How it stands.
+        requested_at: When it was requested; by default by this request.
+    """
+    messages = request.properties.messages.at(requested_at or request.made_at)
+    return Answer(
+        request.id_of(run_id),
+        {
+            "ReprocessingId": run_id or "",
+            "Status": run.state,
+            "StartTime": format_time(messages.start) if messages.start else "",
+            "EndTime": format_time(messages.end) if messages.end else "",
+            "PipelineName": request.properties.target.name,
+            **run.counts.attributes,
+        },
+    )
+
+
+def _new_until(waiting: Waiting) -> datetime:
+    """Until when IAM may not know yet what the handler's role allows."""
+    return datetime.fromtimestamp(waiting.started_at, UTC) + IAM_PROPAGATION
+
+
+def _pause(waited: float) -> float:
+    """Seconds to the next look: a twentieth of the time waited so far, within bounds."""
+    return min(max(0.5, waited / 20), LONGEST_BETWEEN_LOOKS)
