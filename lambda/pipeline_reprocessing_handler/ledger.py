@@ -92,7 +92,6 @@ class History:
     own: Record
     others: tuple[Record, ...]
     """The newest first."""
-    read_at: datetime
 
     @property
     def is_superseded(self) -> bool:
@@ -163,37 +162,23 @@ class Ledger:
         return {unquote(name.removeprefix(prefix)) for name, _ in self._list(prefix)}
 
     def read(self) -> History:
-        """What the newest requests have noted."""
-        read_at = self._aws.clock.now()
-        notes: dict[str, dict[str, datetime]] = {}
-        made_at = {self._request_id: self._made_at}
+        """What the requests have noted, back to the last settled deploys before this one."""
+        records = {self._request_id: Record(self._request_id, self._made_at)}
+        settled: set[str] = set()
         for name, created in self._list(f"{self._folder}/"):
-            newest_first, request_id, note = map(unquote, name.removeprefix(f"{self._folder}/").split("/"))
-            if newest_first == _CLAIMS:  # they sort after the notes
+            falling, request_id, note = map(unquote, name.removeprefix(f"{self._folder}/").split("/"))
+            if falling == _CLAIMS:  # they sort after the notes
                 break
-            if request_id not in notes and self._has_enough(notes):
+            if request_id not in records and len(settled) >= SETTLED_DEPLOYS:
                 break
-            notes.setdefault(request_id, {})[note] = created
-            made = datetime.fromtimestamp((_LAST_MILLISECOND - int(newest_first)) / 1000, UTC)
-            made_at[request_id] = min(made, made_at.get(request_id, made))
-        records = {
-            request_id: Record(
-                request_id, made, dict(sorted(notes.get(request_id, {}).items(), key=lambda item: item[1]))
-            )
-            for request_id, made in made_at.items()
-        }
+            made_at = datetime.fromtimestamp((_LAST_MILLISECOND - int(falling)) / 1000, UTC)
+            known = records.get(request_id, Record(request_id, made_at))
+            record = Record(request_id, min(made_at, known.made_at), {**known.notes, note: created})
+            records[request_id] = record
+            if record.is_deploy and record.is_answered and record.made_at < self._made_at:
+                settled.add(request_id)
         own = records.pop(self._request_id)
-        others = sorted(records.values(), key=lambda record: record.made_at, reverse=True)
-        return History(own, tuple(others), read_at)
-
-    def _has_enough(self, notes: Mapping[str, Mapping[str, datetime]]) -> bool:
-        settled = [
-            request_id
-            for request_id, of_request in notes.items()
-            if request_id != self._request_id
-            and any(note.startswith(("answer~Create", "answer~Update")) for note in of_request)
-        ]
-        return len(settled) >= SETTLED_DEPLOYS
+        return History(own, tuple(sorted(records.values(), key=lambda each: each.made_at, reverse=True)))
 
     def _create(self, name: str, *, in_doubt: bool = False) -> bool:
         try:

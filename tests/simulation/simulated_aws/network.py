@@ -183,7 +183,8 @@ class SimulatedAws(Aws):
     """The handler's own `Aws`, whose clients lead into the simulation."""
 
     def __init__(self, network: Network, sandbox: Sandbox) -> None:
-        super().__init__(sandbox.clock)
+        # pauses that differ from sandbox to sandbox, and are the same each time
+        super().__init__(sandbox.clock, Random(len(network.calls)))
         self._network = network
         self._sandbox = sandbox
 

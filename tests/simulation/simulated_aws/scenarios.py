@@ -212,15 +212,15 @@ def _is_unsettled(world: World) -> bool:
     """Whether a run that appears now might be taken for ours."""
     marks: dict[str, dict[str, float]] = {}
     for name, made in world.logs.streams.items():
-        folder, _, mark = name.rpartition("/")
-        marks.setdefault(folder, {})[mark] = made / 1000 - EPOCH.timestamp()
+        *_, request_id, mark = name.split("/")
+        marks.setdefault(request_id, {})[mark] = made / 1000 - EPOCH.timestamp()
     return any(_is_open(of_request, world.now) for of_request in marks.values())
 
 
 def _is_open(marks: dict[str, float], now: float) -> bool:
-    if not any(mark.startswith("made=") for mark in marks):  # made before anybody looks at the pipeline
+    if not any(mark.startswith("asks~") for mark in marks):  # made before anybody looks at the pipeline
         return False
-    if any(mark.startswith("run=") for mark in marks):
+    if any(mark.startswith("run~") for mark in marks):
         return False
     last = max(marks.values())
     return now <= last + LEASE.total_seconds() + 180
