@@ -41,34 +41,23 @@ class Unreachable(Unclear):
     """No connection to the service: the call had no effect, and the service may no longer exist."""
 
 
+# The SDK's throttling codes, and the quotas of the services that are called here.
+_THROTTLED = """
+EC2ThrottledException ExecutionLimitExceeded KmsThrottlingException LimitExceededException PriorRequestNotComplete
+RequestLimitExceeded RequestThrottled RequestThrottledException SlowDown ThrottledException Throttling ThrottlingException
+TooManyRequestsException
+"""
+# The last two are of credentials so new that the service does not know them yet.
+_DENIED = """
+AccessDenied AccessDeniedException UnauthorizedOperation InvalidClientTokenId UnrecognizedClientException
+"""
 _MEANING: dict[str, type[Fault]] = {
-    **dict.fromkeys(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"), Denied),
-    # Credentials so new that the service does not know them yet.
-    **dict.fromkeys(("InvalidClientTokenId", "UnrecognizedClientException"), Denied),
-    # The SDK's throttling codes, and the quotas of these services.
+    **dict.fromkeys(_DENIED.split(), Denied),
+    **dict.fromkeys(_THROTTLED.split(), Throttled),
     **dict.fromkeys(
-        (
-            "EC2ThrottledException",
-            "ExecutionLimitExceeded",
-            "KmsThrottlingException",
-            "LimitExceededException",
-            "PriorRequestNotComplete",
-            "RequestLimitExceeded",
-            "RequestThrottled",
-            "RequestThrottledException",
-            "SlowDown",
-            "ThrottledException",
-            "Throttling",
-            "ThrottlingException",
-            "TooManyRequestsException",
-        ),
-        Throttled,
+        ("ResourceNotFoundException", "ExecutionDoesNotExist", "StateMachineDoesNotExist"), Missing
     ),
-    "ResourceNotFoundException": Missing,
-    "ExecutionDoesNotExist": Missing,
-    "StateMachineDoesNotExist": Missing,
-    "ResourceAlreadyExistsException": Conflict,
-    "ExecutionAlreadyExists": Conflict,
+    **dict.fromkeys(("ResourceAlreadyExistsException", "ExecutionAlreadyExists"), Conflict),
 }
 
 

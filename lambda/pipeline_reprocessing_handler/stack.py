@@ -20,7 +20,7 @@ def status_of(aws: Aws, stack_id: str) -> str:
         stacks = aws.call("cloudformation", "describe_stacks", StackName=stack_id)["Stacks"]
         return str(stacks[0]["StackStatus"])
     except (Fault, LookupError) as error:
-        log.warning("the status of the stack is not known: %s", error)
+        log.info("the status of the stack is not known: %s", error)
         return UNKNOWN
 
 

@@ -70,23 +70,20 @@ class Wait(Work):
 
     def _watch(self, waiting: Waiting, hand_over_at: datetime) -> Answer | Waiting:
         request, clock = self.invocation, self.clock
-        # The loop itself repeats what can pass, but the role may be new.
-        aws = self.aws.patient(clock.now(), denials_pass_until=_new_until(waiting))
-        pipeline = self.open(request.properties.target, aws)
+        pipeline = self.open(request.properties.target, self._impatient(waiting))
         hand_over_pauses = self.aws.pauses()
-        last_hand_over = self.invocation.until(keep=LAST_WORD)
         look_at_stack = clock.now()
         while True:
             now = clock.now()
             if now >= hand_over_at and now.timestamp() < waiting.deadline:
                 if not (fault := self._hand_over(waiting)):
                     return waiting
-                if not isinstance(fault, Throttled | Unclear) or now >= last_hand_over:
+                if not isinstance(fault, Throttled | Unclear) or now >= request.until(keep=LAST_WORD):
                     raise self.give_up(waiting, "the next invocation cannot be called", fault)
                 hand_over_at = now + timedelta(seconds=next(hand_over_pauses))
             if now >= look_at_stack:
                 look_at_stack = now + LOOK_AT_STACK_EVERY
-                status = stack.status_of(aws, request.stack_id)
+                status = stack.status_of(self.aws.patient(now), request.stack_id)
                 if stack.has_turned_away(status, waiting.stack_status):
                     raise self.give_up(waiting, f"superseded, the stack is in {status}")
             try:
@@ -117,8 +114,7 @@ class Wait(Work):
             MADE_AT: self.invocation.made_at.timestamp(),
         }
         try:
-            aws = self.aws.patient(self.clock.now(), denials_pass_until=_new_until(waiting))
-            aws.call(
+            self._impatient(waiting).call(
                 "lambda",
                 "invoke",
                 FunctionName=self.invocation.function_name,
@@ -130,6 +126,11 @@ class Wait(Work):
             return fault
         return None
 
+    def _impatient(self, waiting: Waiting) -> Aws:
+        """AWS for the watching loop, which repeats by itself. The handler's role may be new to IAM."""
+        began = datetime.fromtimestamp(waiting.started_at, UTC)
+        return self.aws.patient(self.clock.now(), denials_pass_until=began + IAM_PROPAGATION)
+
     def give_up(self, waiting: Waiting, why: str, fault: Fault | None = None) -> Failure:
         """Ends the run, and gives the failure to raise.
 
@@ -137,13 +138,13 @@ class Wait(Work):
         """
         request = self.invocation
         try:
-            if self.ledger.read().own.said(self.invocation.recipient.subject):
+            if self.ledger.read().own.said(request.recipient.subject):
                 log.info("run '%s' is left alone: its request was answered before", waiting.run_id)
                 return request.failure("the request was answered before", waiting.run_id)
         except Fault as trouble:
             log.warning("whether the request was answered is not known: %s", trouble)
         try:
-            aws = self.aws.patient(self.invocation.until(keep=ANSWER_WITHIN))
+            aws = self.aws.patient(request.until(keep=ANSWER_WITHIN))
             pipeline = self.open(request.properties.target, aws)
             # without the fault: people read the run's history who do not read our log
             end_run(pipeline, waiting.run_id, request.cause(why), self.clock)
@@ -153,17 +154,13 @@ class Wait(Work):
 
     def _ended(self, waiting: Waiting, run: Status) -> Answer | None:
         """The answer about a run that has ended well; None if it may only be listed late."""
-        why, run_id, unlisted_for = (
-            run.cause and f": {run.cause}",
-            waiting.run_id,
-            self.clock.now().timestamp() - waiting.listed_at,
-        )
-        if run.state in (State.FAILED, State.CANCELLED):
-            raise self.invocation.failure(f"the run ended {run.state}{why}", run_id)
+        run_id, why = waiting.run_id, run.cause and f": {run.cause}"
         if run.state is State.UNKNOWN:
-            if unlisted_for > FORGOTTEN_AFTER.total_seconds():
-                raise self.invocation.failure(f"the run is not listed any more{why}", run_id)
-            return None
+            if self.clock.now().timestamp() - waiting.listed_at <= FORGOTTEN_AFTER.total_seconds():
+                return None
+            raise self.invocation.failure(f"the run is not listed any more{why}", run_id)
+        if run.state is not State.SUCCEEDED:
+            raise self.invocation.failure(f"the run ended {run.state}{why}", run_id)
         if nothing := run.counts.why_nothing:
             reason = f"the run replayed nothing: {nothing} ({run.counts})"
         else:
@@ -187,14 +184,7 @@ class Wait(Work):
 def answer_about(
     request: Invocation, run_id: str | None, run: Status, requested_at: datetime | None = None
 ) -> Answer:
-    """What CloudFormation is told about a run: its physical id and its attributes.
-
-    Args:
-        request: What CloudFormation wants.
-        run_id: The run; None if there is none.
-        run: How it stands.
-        requested_at: When it was requested; by default by this request.
-    """
+    """The physical id and the attributes of a run, which this request has requested unless another time is given."""
     messages = request.properties.messages.at(requested_at or request.made_at)
     return Answer(
         request.id_of(run_id),
@@ -207,11 +197,6 @@ def answer_about(
             **run.counts.attributes,
         },
     )
-
-
-def _new_until(waiting: Waiting) -> datetime:
-    """Until when IAM may not know yet what the handler's role allows."""
-    return datetime.fromtimestamp(waiting.started_at, UTC) + IAM_PROPAGATION
 
 
 def _pause(waited: float) -> float:
