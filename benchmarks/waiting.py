@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests/simulation"))
 
 from simulated_aws.invariants import LOOKS
 from simulated_aws.runs import RunPlan
+from simulated_aws.stories import OLD_STREAMS, leave_old_streams
 from simulated_aws.templates import reprocessing
 from simulated_aws.world import World
 
@@ -31,8 +32,10 @@ SERIES = range(1, 6)
 """Seeds of how long calls take."""
 HOUR = 3600.0
 LENGTHS = {"1 s": 1.0, "30 s": 30.0, "10 min": 600.0, "3 h, WaitCondition": 3 * HOUR}
-TARGET_UP_TO_A_MINUTE = 2.0
-TARGET_BEYOND = 5.0
+TARGET_UP_TO_A_MINUTE = 1.5
+TARGET_BEYOND = 2.4
+TARGET_LOGS_CALLS = {"STATE_MACHINE": 5, "IOT_ANALYTICS": 9}
+TARGET_MORE_CALLS = 5
 
 PROVIDER_INTERVAL = 5.0
 """Seconds: `queryInterval` by default; its waiter is one task that Step Functions retries at that interval."""
@@ -133,51 +136,71 @@ def report_lateness(phases: int) -> bool:
     return met
 
 
-def deploys(kind: str) -> Iterator[tuple[str, Counter[str], int]]:
-    """A stack's life: for each step the calls that the handler made, and how often it was invoked."""
-    seen = invoked = 0
-    with World(kind, runs=[RunPlan(takes=30.0)]) as world:
+def deploys(kind: str, *, is_old: bool) -> Iterator[tuple[str, Counter[str]]]:
+    """A stack's life: for each step the calls that the handler made.
 
-        def step(label: str) -> tuple[str, Counter[str], int]:
-            nonlocal seen, invoked
-            calls = Counter(
-                f"{call.service}:{_action(call.operation)}" for call in world.network.calls[seen:]
-            )
-            times = len(world.functions.invocations) - invoked
-            seen, invoked = len(world.network.calls), len(world.functions.invocations)
-            return label, calls, times
-
+    Args:
+        kind: Of the pipeline.
+        is_old: Whether hundreds of deploys have left their streams in the ledger.
+    """
+    runs = [RunPlan(takes=30.0), RunPlan(takes=30.0), RunPlan(takes=30.0, ends="FAILED")]
+    with World(kind, runs=runs) as world:
         world.deploy(reprocessing(kind))
-        yield step("Create")
+        if is_old:
+            leave_old_streams(world)
         world.deploy(reprocessing(kind, trigger="t2"))
-        assert [run.state(world.now) for run in world.runs] == ["SUCCEEDED"] * 2
-        yield step("Update, runs")
         world.deploy(reprocessing(kind, trigger="t2", on_timeout="DETACH"))
-        assert world.cloudformation.status == "UPDATE_COMPLETE"
-        assert len(world.runs) == 2
-        yield step("Update, none")
+        world.deploy(reprocessing(kind, trigger="t3", on_timeout="DETACH"))
         world.destroy()
-        assert world.cloudformation.status == "DELETE_COMPLETE"
-        yield step("Delete")
+    create, update, clean_up, unchanged, _, rollback, delete = world.requests
+    assert rollback.is_swapped
+    assert world.cloudformation.status == "DELETE_COMPLETE"
+    for label, requests in (
+        ("Create", [create]),
+        ("Update, runs", [update, clean_up]),
+        ("Update, none", [unchanged]),
+        ("Rollback", [rollback]),
+        ("Delete", [delete]),
+    ):
+        ids = {request.request_id for request in requests}
+        calls = [call for call in world.network.calls if call.request_id in ids]
+        yield label, Counter(f"{call.service}:{_action(call.operation)}" for call in calls)
 
 
 def _action(operation: str) -> str:
     return "PutAnswer" if operation == "put" else operation.title().replace("_", "")
 
 
-def report_calls() -> None:
-    print("calls of the handler for each deploy; runs take 30 s, so that most calls are looks")
+def report_calls() -> bool:
+    print("calls of the handler for each request; runs take 30 s, so that most calls are looks")
+    met = True
     for kind, name in KINDS.items():
-        steps = list(deploys(kind))
-        print(f"  {name:38}" + "".join(f"{label:>14}" for label, _, _ in steps))
-        for action in sorted(set().union(*(calls for _, calls, _ in steps))):
-            print(f"    {action:36}" + "".join(f"{calls[action]:14}" for _, calls, _ in steps))
-        print(f"    {'all':36}" + "".join(f"{calls.total():14}" for _, calls, _ in steps))
-        print(f"    {'invocations of the function':36}" + "".join(f"{times:14}" for *_, times in steps))
+        steps = list(deploys(kind, is_old=False))
+        print(f"  {name:38}" + "".join(f"{label:>14}" for label, _ in steps))
+        for action in sorted(set().union(*(calls for _, calls in steps))):
+            print(f"    {action:36}" + "".join(f"{calls[action]:14}" for _, calls in steps))
+        print(f"    {'all':36}" + "".join(f"{calls.total():14}" for _, calls in steps))
+        new = [_logs(calls) for _, calls in steps]
+        old = [_logs(calls) for _, calls in deploys(kind, is_old=True)]
+        print(f"    {'logs':36}" + "".join(f"{count:14}" for count in new))
+        print(f"    {f'logs, with {OLD_STREAMS:,} old streams':36}" + "".join(f"{count:14}" for count in old))
+        most = TARGET_LOGS_CALLS[kind]
+        is_met = new[0] <= most and all(b - a <= TARGET_MORE_CALLS for a, b in zip(new, old, strict=True))
+        print(
+            f"    targets: at most {most} calls of Logs for a Create, {TARGET_MORE_CALLS} more with the old streams: "
+            f"{'met' if is_met else 'NOT MET'}"
+        )
+        met = met and is_met
     print(
-        "  'Update, runs' includes the clean-up Delete of the replaced id; 'Update, none' changes OnTimeout only."
+        "  'Update, runs' includes the clean-up Delete of the replaced id; 'Update, none' changes OnTimeout only;"
     )
-    print("  A deploy that changes nothing of the resource sends it nothing: no call.")
+    print("  'Rollback' follows an Update whose run failed. A deploy that changes nothing of the resource")
+    print("  sends it nothing: no call.")
+    return met
+
+
+def _logs(calls: Counter[str]) -> int:
+    return sum(count for action, count in calls.items() if action.startswith("logs:"))
 
 
 def report_price() -> None:
@@ -218,7 +241,7 @@ def main() -> None:
     arguments = parser.parse_args()
     met = report_lateness(arguments.phases)
     print()
-    report_calls()
+    met = report_calls() and met
     print()
     report_price()
     print(

@@ -6,24 +6,11 @@ from collections import Counter
 
 from simulated_aws.invariants import check
 from simulated_aws.runs import RunPlan
-from simulated_aws.stories import IOT_ANALYTICS, Service, last
+from simulated_aws.stories import IOT_ANALYTICS, OLD_STREAMS, Service, last, leave_old_streams
 from simulated_aws.templates import reprocessing
 from simulated_aws.world import World
 
-OLD_STREAMS = 5_000
 LEDGER = ("create_log_stream", "describe_log_streams")
-
-
-def made_old(world: World) -> None:
-    """Leaves the streams behind that hundreds of deploys of this resource would have left."""
-    first = next(name for name in world.logs.streams if "asks~" in name)
-    folder, falling, _, note = first.rsplit("/", 3)
-    for number in range(1, OLD_STREAMS // 5):
-        older = f"{folder}/{int(falling) + 60_000 * number:013d}/old-{number}"
-        claims = f"{folder}/claims/old-{number}"
-        for name in (f"{older}/{note}", f"{older}/run~old-{number}", f"{older}/answer~Update~SUCCESS"):
-            world.logs.streams[name] = 0
-        world.logs.streams[f"{claims}/start-1"] = world.logs.streams[f"{claims}/answer-1"] = 0
 
 
 def ledger_calls(world: World, request_id: str) -> Counter[str]:
@@ -39,7 +26,7 @@ def deployed(service: Service, *, is_old: bool) -> World:
     with World(service.kind, runs=[RunPlan(), RunPlan(ends="FAILED")]) as world:
         world.deploy(reprocessing(service.kind))
         if is_old:
-            made_old(world)
+            leave_old_streams(world)
         world.deploy(reprocessing(service.kind, trigger="t2"))
     check(world)
     return world
