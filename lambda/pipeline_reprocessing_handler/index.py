@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from .aws import IAM_PROPAGATION, Aws
@@ -40,11 +40,14 @@ class Handler:
     def create_or_update(self, invocation: Invocation) -> Answer | Waiting:
         """A Create or an Update: starts the run, and hands the wait to the next invocation."""
         until = min(invocation.made_at + START_BY, invocation.until(keep=LAST_WORD))
-        return Lifecycle(*self._patient(invocation, until, IAM_PROPAGATION)).create_or_update()
+        aws = self._aws.patient(until, denials_pass_until=invocation.began_at + IAM_PROPAGATION)
+        ledger = Ledger(aws, self._log_group, invocation)
+        return Lifecycle(invocation, ledger, aws).create_or_update()
 
     def go_on(self, invocation: Invocation) -> Answer | Waiting:
         """A continuation: goes on waiting, and hands over again before its time is up."""
-        wait = Wait(*self._patient(invocation, invocation.until(keep=LAST_WORD)))
+        aws = self._aws.patient(invocation.until(keep=LAST_WORD))
+        wait = Wait(invocation, Ledger(aws, self._log_group, invocation), aws)
         return wait.go_on(Waiting(**invocation.event["CrHelperData"]), hand_over_at=invocation.hand_over_at)
 
     def remove(self, invocation: Invocation) -> Answer:
@@ -56,14 +59,9 @@ class Handler:
             return Answer(invocation.physical_id)
         # While a Create still goes on, the role may be new.
         role_may_be_new = timedelta() if is_of_ours(invocation.physical_id) else IAM_PROPAGATION
-        until = invocation.until(keep=LAST_WORD)
-        return Lifecycle(*self._patient(invocation, until, role_may_be_new)).remove()
-
-    def _patient(
-        self, invocation: Invocation, until: datetime, role_is_new_for: timedelta = timedelta()
-    ) -> tuple[Invocation, Ledger, Aws]:
-        aws = self._aws.patient(until, denials_pass_until=invocation.began_at + role_is_new_for)
-        return invocation, Ledger(aws, self._log_group, invocation), aws
+        until, denials_pass_until = invocation.until(keep=LAST_WORD), invocation.began_at + role_may_be_new
+        aws = self._aws.patient(until, denials_pass_until=denials_pass_until)
+        return Lifecycle(invocation, Ledger(aws, self._log_group, invocation), aws).remove()
 
 
 handler = Handler(Aws(), os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME", ""))
