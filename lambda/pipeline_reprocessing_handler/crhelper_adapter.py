@@ -29,8 +29,8 @@ from .aws import Aws
 from .ledger import Ledger
 from .lifecycle import Settled, Waiting
 from .properties import Properties
-from .redaction import own_credentials, redacted, without
-from .request import ARRIVED_AT, NOT_STARTED, check_request_type, requested_at, secrets_of
+from .redaction import redacted, secrets_of, without
+from .request import ARRIVED_AT, NOT_STARTED, check_request_type, requested_at
 from .response import COPIED, Answer, deliver, delivery_of
 from .validation import Failure
 
@@ -64,13 +64,18 @@ class Lifecycle(CfnResource):
         Raises:
             NotDelivered: The answer could not be sent.
         """
-        self._secrets = secrets_of(event) | own_credentials()
+        self._secrets = secrets_of(event)
         with redacted(self._secrets):
             if not event.get("ResponseURL"):
                 log.error("an event without ResponseURL cannot be answered")
                 return
             self._forget_last_event(event)
-            super().__call__(event, context)
+            try:
+                super().__call__(event, context)
+            except Exception:
+                # Lambda itself writes what leaves the function into the log, and redacts nothing
+                log.exception("the request failed, and so did its answer")
+                self._delivered = False
             if not self._delivered:
                 raise NotDelivered(f"request {self.RequestId} of {self.LogicalResourceId} is not answered")
 

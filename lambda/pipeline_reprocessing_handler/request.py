@@ -165,13 +165,3 @@ def _signed_at(url: str) -> datetime | None:
 
 def _query(url: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(url).query)
-
-
-def secrets_of(event: Mapping[str, Any]) -> frozenset[str]:
-    """The texts in an event with which anybody could answer in our name."""
-    urls = [event.get("ResponseURL")]
-    for properties in (event.get("ResourceProperties"), event.get("OldResourceProperties")):
-        wait = properties.get("Wait") if isinstance(properties, Mapping) else None
-        urls.append(wait.get("SignalUrl") if isinstance(wait, Mapping) else None)
-    whole = [url for url in urls if isinstance(url, str) and url]
-    return frozenset(part for url in whole for part in (url, url.partition("?")[2]) if part)

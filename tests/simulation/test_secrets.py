@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from simulated_aws.invariants import ALWAYS, check
+from simulated_aws.invariants import ALWAYS, Broken, check, nothing_secret_is_written
+from simulated_aws.network import SimulatedAws
 from simulated_aws.stories import HOUR, Service, last
 from simulated_aws.templates import reprocessing
 from simulated_aws.troubles import Fault, Trouble
 from simulated_aws.world import LOG_GROUP, World
 
 from pipeline_reprocessing_handler.aws import Aws
+from pipeline_reprocessing_handler.aws_errors import Refused
 from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.lifecycle import Settled, Waiting
 
@@ -29,6 +34,70 @@ def test_no_secret_is_written_even_at_debug_and_in_trouble(service: Service, tim
     assert len(world.functions.log) > 10
     assert not [secret for secret in world.cloudformation.secrets if secret in written]
     check(world, *ALWAYS)  # 20 lost answers in a row are no fair weather
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "{secret}",
+        "...{secret_head}",
+        "{secret_tail}...",
+        "%2525{hexadecimal}",
+        '{{\\\\"url\\\\": {json}',
+        "{html}",
+        "{base64}",
+    ],
+)
+def test_the_invariant_sees_encoded_and_partial_quotes(quoted: str) -> None:
+    with World() as world:
+        world.deploy(reprocessing())
+    secret = world.cloudformation.secrets[-1]
+    forms = {
+        "secret": secret,
+        "secret_head": secret[:16],
+        "secret_tail": secret[-16:],
+        "hexadecimal": "%25".join(["", *(f"{ord(character):x}" for character in secret)])[3:],
+        "json": "".join(f"\\u{ord(character):04x}" for character in secret),
+        "html": "".join(f"&#{ord(character)};" for character in secret),
+        "base64": b64encode(f"Signature={secret}".encode()).decode()[:-4],
+    }
+
+    world.functions.log.append(quoted.format(**forms))
+
+    with pytest.raises(Broken, match="a secret in the log"):
+        check(world, nothing_secret_is_written)
+
+
+QUOTES: dict[str, Callable[[str], str]] = {
+    "JSON": lambda url: url.replace("&", "\\u0026"),
+    "middle": lambda url: url[-40:-4],
+    "percent": quote,
+    "Base64": lambda url: b64encode(url.encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("way", QUOTES)
+def test_a_service_that_quotes_what_it_was_sent_reveals_nothing(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda refuses the continuation, and its error quotes the payload."""
+    send = SimulatedAws.send
+
+    def refuse(
+        aws: SimulatedAws, service: str, operation: str, endpoint_url: str | None, parameters: Any
+    ) -> Any:
+        if operation == "invoke":
+            raise Refused(f"lambda:invoke: {QUOTES[way](json.loads(parameters['Payload'])['ResponseURL'])}")
+        return send(aws, service, operation, endpoint_url, parameters)
+
+    monkeypatch.setattr(SimulatedAws, "send", refuse)
+    with World(debug=True) as world:
+        world.deploy(reprocessing())
+
+    accepted = last(world, "Create").accepted
+    assert accepted
+    assert "[secret]" in accepted.document["Reason"]
+    check(world, nothing_secret_is_written)
 
 
 class _Discreet(Handler):
