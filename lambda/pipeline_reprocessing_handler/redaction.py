@@ -56,17 +56,18 @@ class Secrets:
             if whole in plain:  # which is much faster than a search by pattern
                 yield from (match.span() for match in re.finditer(re.escape(whole), plain))
         spaced = plain.replace("+", " ")  # as forms are decoded
-        # One seed in so many characters lies within each run, and most texts have none.
-        if any(spaced[at : at + _SEED] in self._seeds for at in range(0, len(spaced), RUN - _SEED + 1)):
-            for at in range(len(spaced) - RUN + 1):
-                if spaced[at : at + RUN] in self._runs:
-                    yield at, at + RUN
-        for match in _BASE64.finditer(plain):
-            if any(map(self._is_shown_in, _from_base64(match[0]))):
-                yield match.span()
+        # Each run has one of these seeds in it, and most texts have none.
+        for seed in range(0, len(spaced), RUN - _SEED + 1):
+            if spaced[seed : seed + _SEED] in self._seeds:
+                for at in range(max(0, seed + _SEED - RUN), seed + 1):
+                    if spaced[at : at + RUN] in self._runs:
+                        yield at, at + RUN
+        in_base64 = {match.span(): _from_base64(match[0]) for match in _BASE64.finditer(plain)}
+        if in_base64 and self._is_shown_in("\0".join(in_base64.values())):  # all at once, as most hold none
+            yield from (span for span, meaning in in_base64.items() if self._is_shown_in(meaning))
 
     def _is_shown_in(self, text: str) -> bool:
-        return any(True for _ in self.spans(text))
+        return next(self.spans(text), None) is not None
 
     @cached_property
     def _plain_whole(self) -> frozenset[str]:
@@ -162,9 +163,8 @@ def _meaning(escape: re.Match[str]) -> str:
     return chr(int(escape[group], 10 if group == _DECIMAL else 16))
 
 
-def _from_base64(text: str) -> Iterator[str]:
-    """What a piece of Base64 means, wherever it was cut from its beginning."""
-    text = text.rstrip("=")
-    for cut in range(4):
-        piece = text[cut : cut + (len(text) - cut) // 4 * 4]
-        yield a2b_base64(piece.translate(_URL_SAFE)).decode("latin-1")
+def _from_base64(text: str) -> str:
+    """All that a piece of Base64 can mean, as it may have been cut anywhere from its beginning."""
+    text = text.rstrip("=").translate(_URL_SAFE)
+    pieces = (text[cut : cut + (len(text) - cut) // 4 * 4] for cut in range(4))
+    return b"\0".join(map(a2b_base64, pieces)).decode("latin-1")
