@@ -116,6 +116,12 @@ def test_a_path_that_cannot_be_looked_at_is_looked_at_later_or_by_the_worker(pip
             {"S3Paths": ["elsewhere/x"]},
             "'elsewhere/x' is not in the archive: its objects begin with 'raw/channel/telemetry/'",
         ),
+        (
+            {"S3Paths": "raw/channel/telemetry/x"},
+            "'S3Paths' must be a list of object keys, got \"raw/channel/telemetry/x\"",
+        ),
+        ({"S3Paths": 5}, "'S3Paths' must be a list of object keys, got 5"),
+        ({"S3Paths": ["raw/x", 5]}, "'S3Paths' must be a list of object keys, got [\"raw/x\", 5]"),
         ({"S3Paths": []}, "'messages' must have StartTime and/or EndTime, S3Paths, or All, got S3Paths"),
         (
             {"LastSeconds": 3},
