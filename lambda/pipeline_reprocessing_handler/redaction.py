@@ -102,7 +102,8 @@ def own_credentials() -> frozenset[str]:
 
 def without(secrets: Secrets, text: str) -> str:
     """The text, with a placeholder for each quote of a secret."""
-    kept, at = [], 0
+    kept: list[str] = []
+    at = 0
     for begin, end in sorted(secrets.spans(text)):
         if begin > at or not kept:
             kept += text[at:begin], PLACEHOLDER
@@ -118,15 +119,15 @@ def redacted(secrets: Secrets) -> Iterator[None]:
     """
     formatted = logging.Handler.format
 
-    def format_without(handler: logging.Handler, record: logging.LogRecord) -> str:
-        return without(secrets, formatted(handler, record))
+    def format_without(self: logging.Handler, record: logging.LogRecord) -> str:
+        return without(secrets, formatted(self, record))
 
     # Not a formatter for each handler there is: a library may add a handler, or a logger of its own, meanwhile.
-    logging.Handler.format = format_without  # type: ignore[method-assign]  # of the class, for the reason above
+    setattr(logging.Handler, "format", format_without)  # noqa: B010  # mypy refuses to assign a method
     try:
         yield
     finally:
-        logging.Handler.format = formatted  # type: ignore[method-assign]  # as it was before
+        setattr(logging.Handler, "format", formatted)  # noqa: B010  # see above
 
 
 def _secret_values(query: str) -> Iterator[str]:
