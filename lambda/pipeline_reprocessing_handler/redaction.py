@@ -111,23 +111,33 @@ def without(secrets: Secrets, text: str) -> str:
     return "".join([*kept, text[at:]])
 
 
+_FORMAT = logging.Handler.format
+_IN_USE: list[Secrets] = []
+"""A list, as events that are handled at the same time may end in any order."""
+
+
 @contextmanager
 def redacted(secrets: Secrets) -> Iterator[None]:
     """Within it, no handler of any logger writes a secret.
 
     That covers the message, its arguments, tracebacks and stacks, for all of them are in what `Handler.format` returns.
     """
-    formatted = logging.Handler.format
-
-    def format_without(self: logging.Handler, record: logging.LogRecord) -> str:
-        return without(secrets, formatted(self, record))
-
+    _IN_USE.append(secrets)
     # Not a formatter for each handler there is: a library may add a handler, or a logger of its own, meanwhile.
-    setattr(logging.Handler, "format", format_without)  # noqa: B010  # mypy refuses to assign a method
+    setattr(logging.Handler, "format", _format_without)  # noqa: B010  # mypy refuses to assign a method
     try:
         yield
     finally:
-        setattr(logging.Handler, "format", formatted)  # noqa: B010  # see above
+        _IN_USE.remove(secrets)
+        if not _IN_USE:
+            setattr(logging.Handler, "format", _FORMAT)  # noqa: B010  # see above
+
+
+def _format_without(handler: logging.Handler, record: logging.LogRecord) -> str:
+    text = _FORMAT(handler, record)
+    for secrets in _IN_USE:
+        text = without(secrets, text)
+    return text
 
 
 def _secret_values(query: str) -> Iterator[str]:

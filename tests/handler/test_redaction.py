@@ -123,6 +123,20 @@ def test_secrets_of_one_event_do_not_stay_for_the_next(written: Written) -> None
     assert written.getvalue() == f"INFO one [secret], [secret]\nINFO {SIGNATURE}\n"
 
 
+def test_events_that_are_handled_at_the_same_time_may_end_in_any_order(written: Written) -> None:
+    one, other = (redacted(Secrets(frozenset({f"the {name} secret"}))) for name in ("first", "second"))
+
+    with one:
+        other.__enter__()  # ends after the first
+    log.info("the first secret, the second secret")
+    other.__exit__(None, None, None)
+    log.info("the first secret, the second secret")
+
+    assert written.getvalue() == (
+        "INFO the first secret, [secret]\nINFO the first secret, the second secret\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
