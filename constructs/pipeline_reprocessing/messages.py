@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 from aws_cdk import Duration, Token
 
 from pipeline_reprocessing.arguments import shown, whole_seconds
+from pipeline_reprocessing_handler.properties import Kind
 from pipeline_reprocessing_handler.validation import (
     Failure,
     check_last,
     check_order,
+    check_s3_key,
     check_s3_path,
     check_s3_path_count,
     check_time,
@@ -99,17 +101,19 @@ class MessageSelection:
         """Messages in certain objects of an archive, such as those that a failure notification named.
 
         Args:
-            paths: 1 to 100 object keys of 1 to 1,024 characters each, with the prefix and without the bucket; or a
-                list token. IoT Analytics takes them only for channels with customer-managed storage.
+            paths: 1 to 100 object keys of 1 to 1,024 bytes each in UTF-8, with the prefix and without the bucket; or
+                a list token. A state machine or an `ArchivePipeline` takes any such key. IoT Analytics takes only
+                `a-zA-Z0-9/_!'(){}*.-=:` and white space, and only for channels with customer-managed storage.
+                The input of an execution holds 262,144 bytes, in which a character beyond ASCII takes six to twelve:
+                `paths` of more bytes fail the deploy.
 
         Raises:
-            ValueError: The list is empty or too long, or an entry is not such a key.
+            ValueError: The list is empty or too long, or an entry is not such a key. `PipelineReprocessing` raises it
+                for a key that IoT Analytics refuses.
 
-        Source: API `ChannelMessages`, `s3Paths`.
+        Source: S3 User Guide, naming objects; API `ChannelMessages`, `s3Paths`.
         """
-        if isinstance(paths, str):
-            raise Failure(f"'paths' must be a list of object keys, got '{paths}'; write ['{paths}']")
-        paths = list(paths)
+        paths = _listed(paths)
         if not Token.is_unresolved(paths):
             check_s3_path_count("paths", len(paths))
             for index, path in enumerate(paths):
@@ -120,6 +124,18 @@ class MessageSelection:
     def all(cls) -> MessageSelection:
         """Every stored message."""
         return cls({"All": True})
+
+    def check_for(self, kind: Kind) -> None:
+        """Checks what only the kind of pipeline tells.
+
+        Raises:
+            ValueError: The pipeline is one of IoT Analytics, which refuses a key of `s3_paths`.
+        """
+        paths = self.properties.get("S3Paths", [])
+        if kind is Kind.IOT_ANALYTICS and not Token.is_unresolved(paths):
+            for index, path in enumerate(paths):
+                if not Token.is_unresolved(path):
+                    check_s3_path(f"paths[{index}]", path)
 
     @property
     def is_known(self) -> bool:
@@ -138,8 +154,19 @@ def _time(argument: str, value: datetime | str) -> datetime | str:
     return value if Token.is_unresolved(value) else parse_time(argument, value)
 
 
+def _listed(paths: object) -> list[str]:
+    if isinstance(paths, str):
+        way_out = "for a parameter use .value_as_list" if Token.is_unresolved(paths) else f"write ['{paths}']"
+        given = "a token for a text" if Token.is_unresolved(paths) else f"'{paths}'"
+        raise Failure(f"'paths' must be a list of object keys, got {given}; {way_out}")
+    # A set has another order in each synth, and so would the trigger.
+    if isinstance(paths, bytes | Mapping | Set) or not isinstance(paths, Iterable):
+        raise Failure(f"'paths' must be a list of object keys, got {shown(paths)}; write [...]")
+    return list(paths)
+
+
 def _check_path(argument: str, value: str) -> None:
     if not isinstance(value, str):
         raise Failure(f"'{argument}' must be an object key, got {shown(value)}")
     if not Token.is_unresolved(value):
-        check_s3_path(argument, value)
+        check_s3_key(argument, value)

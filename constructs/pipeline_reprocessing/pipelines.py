@@ -290,4 +290,6 @@ def _check_name(argument: str, value: str) -> str:
 
 
 def _endpoint(url: str | None) -> str | None:
+    if url is not None and not isinstance(url, str):
+        raise Failure(f"'endpoint_url' must be a URL, got {shown(url)}")
     return url if url is None or Token.is_unresolved(url) else check_endpoint_url("endpoint_url", url)

@@ -23,7 +23,7 @@ from pipeline_reprocessing.deciding import Opaque
 from pipeline_reprocessing.fingerprints import Fingerprints
 from pipeline_reprocessing.logical_ids import new_id_for_each
 from pipeline_reprocessing.messages import MessageSelection
-from pipeline_reprocessing.pipelines import IReprocessablePipeline
+from pipeline_reprocessing.pipelines import IReprocessablePipeline, PipelineBinding
 from pipeline_reprocessing.provider import ReprocessingHandler
 from pipeline_reprocessing.trigger import Trigger
 from pipeline_reprocessing.wait import Wait
@@ -95,7 +95,7 @@ class PipelineReprocessing(Opaque, Construct):
         on_removal: OnRemoval = OnRemoval.CANCEL,
     ) -> None:
         super().__init__(scope, id)
-        wait = wait or Wait.for_completion(timeout=Duration.minutes(50))
+        wait = Wait.for_completion(timeout=Duration.minutes(50)) if wait is None else wait
         check_type("pipeline", pipeline, IReprocessablePipeline, "ReprocessablePipeline.state_machine(...)")
         check_type("messages", messages, MessageSelection, "MessageSelection.all()")
         check_type("wait", wait, Wait, "Wait.for_completion(timeout=...)")
@@ -106,7 +106,8 @@ class PipelineReprocessing(Opaque, Construct):
             )
         self._handler = ReprocessingHandler.of(self)
         self._binding = pipeline.bind(self)
-        one_of("pipeline.properties.Kind", self._binding.properties.get("Kind", ""), Kind)
+        check_type("pipeline.bind(...)", self._binding, PipelineBinding, "PipelineBinding(...)")
+        messages.check_for(one_of("pipeline.properties.Kind", self._binding.properties.get("Kind", ""), Kind))
         self._trigger = Trigger(
             self,
             self._binding,

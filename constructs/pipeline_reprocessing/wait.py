@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from aws_cdk import Duration
 
-from pipeline_reprocessing.arguments import one_of, whole_seconds
+from pipeline_reprocessing.arguments import one_of, shown, whole_seconds
 from pipeline_reprocessing_handler.validation import (
     ANSWER_ALLOWANCE,
     LONGEST_CUSTOM_RESOURCE_WAIT,
@@ -33,6 +33,12 @@ class Wait:
     timeout: timedelta | None
     """How long the run may take; None does not wait."""
     on_timeout: OnTimeout = OnTimeout.FAIL
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not isinstance(self.timeout, timedelta):
+            raise Failure(
+                f"'timeout' must be a timedelta, got {shown(self.timeout)}; use Wait.for_completion(timeout=...)"
+            )
 
     @classmethod
     def for_completion(cls, *, timeout: Duration, on_timeout: OnTimeout = OnTimeout.FAIL) -> Wait:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -161,8 +162,12 @@ class Selection:
         Raises:
             ValueError: It names no selection, or a time that cannot be read; the text says which.
         """
-        if values.get("S3Paths"):
-            return cls(s3_paths=tuple(values["S3Paths"]))
+        if not isinstance(values, Mapping):
+            raise ValueError(f"'messages' must be an object, got {json.dumps(values)[:200]}")
+        if paths := values.get("S3Paths"):
+            if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+                raise ValueError(f"'S3Paths' must be a list of object keys, got {json.dumps(paths)[:200]}")
+            return cls(s3_paths=tuple(paths))
         start, end = _time(values, "StartTime"), _time(values, "EndTime")
         if start is None and end is None and str(values.get("All", "")).lower() != "true":
             raise ValueError(

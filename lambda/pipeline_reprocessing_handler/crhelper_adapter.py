@@ -28,7 +28,7 @@ from crhelper import FAILED, SUCCESS, CfnResource
 from .aws import Aws
 from .invocation import COPIED, Context, Invocation, RequestType, Waiting
 from .ledger import Ledger
-from .redaction import own_credentials, redacted, secrets_of, without
+from .redaction import redacted, secrets_of, without
 from .response import LEDGER_FOR, Answer, respond
 from .validation import Failure, one_of
 
@@ -73,13 +73,18 @@ class CrhelperAdapter(CfnResource):
         Raises:
             NotDelivered: The response could not be sent.
         """
-        self._secrets = secrets_of(event) | own_credentials()
+        self._secrets = secrets_of(event)
         with redacted(self._secrets):
             if not event.get("ResponseURL"):
                 log.error("an event without ResponseURL cannot be answered")
                 return
             self._forget_last_event(event, context)
-            super().__call__(dict(event), context)
+            try:
+                super().__call__(dict(event), context)
+            except Exception:
+                # Lambda itself writes what leaves the function into the log, and redacts nothing
+                log.exception("the request failed, and so did its answer")
+                self._delivered = False
             if not self._delivered:
                 raise NotDelivered(f"request {self.RequestId} of {self.LogicalResourceId} is not answered")
 

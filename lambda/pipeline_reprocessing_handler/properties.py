@@ -27,6 +27,7 @@ from .validation import (
     check_last,
     check_order,
     check_pipeline_name,
+    check_s3_key,
     check_s3_path,
     check_s3_path_count,
     check_wait,
@@ -81,7 +82,8 @@ class Messages:
     s3_paths: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, properties: object) -> Messages:
+    def parse(cls, properties: object, kind: Kind) -> Messages:
+        """Reads a selection, whose paths are those that this kind of pipeline takes."""
         values = _mapping("Messages", properties)
         ways = [
             way
@@ -100,7 +102,7 @@ class Messages:
                 )
             )
         if ways == [("S3Paths",)]:
-            return cls(s3_paths=_s3_paths(values["S3Paths"]))
+            return cls(s3_paths=_s3_paths(values["S3Paths"], kind))
         if ways == [("All",)]:
             if str(values["All"]).lower() != "true":  # replaying everything is always said aloud
                 raise Failure(f"'Messages.All' must be true, got {shown(values['All'])}")
@@ -182,9 +184,10 @@ class Properties:
     @classmethod
     def parse(cls, properties: object) -> Properties:
         values = _mapping("ResourceProperties", properties)
+        target = Target.parse(values.get("Pipeline"))
         return cls(
-            target=Target.parse(values.get("Pipeline")),
-            messages=Messages.parse(values.get("Messages")),
+            target=target,
+            messages=Messages.parse(values.get("Messages"), target.kind),
             trigger=text("Trigger", values.get("Trigger")),
             values=_mapping("Values", values.get("Values", {})),
             wait=Wait.parse(values.get("Wait")),
@@ -205,12 +208,13 @@ class Properties:
         return replace(self.target, endpoint_url=None), self.messages, self.trigger
 
 
-def _s3_paths(value: object) -> tuple[str, ...]:
+def _s3_paths(value: object, kind: Kind) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise Failure(f"'Messages.S3Paths' must be a list of object keys, got {type(value).__name__}")
+        raise Failure(f"'Messages.S3Paths' must be a list of object keys, got {shown(value)}")
     check_s3_path_count("Messages.S3Paths", len(value))
+    check = check_s3_path if kind is Kind.IOT_ANALYTICS else check_s3_key
     return tuple(
-        check_s3_path(f"Messages.S3Paths[{index}]", text(f"Messages.S3Paths[{index}]", path))
+        check(f"Messages.S3Paths[{index}]", text(f"Messages.S3Paths[{index}]", path))
         for index, path in enumerate(value)
     )
 

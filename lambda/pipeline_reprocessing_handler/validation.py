@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 MAX_S3_PATHS = 100
 """Paths in one selection (API: `ChannelMessages.s3Paths`, 1 to 100 entries)."""
-MAX_S3_PATH_LENGTH = 1024
+MAX_S3_KEY = 1024
+"""Bytes of an object key in UTF-8 (S3 User Guide), and characters of a path (API: `S3PathChannelMessage`)."""
 MAX_PIPELINE_NAME_LENGTH = 128
 MAX_WAIT = timedelta(hours=12)
 """The longest wait that CloudFormation knows: a WaitCondition's, 43,200 s."""
@@ -26,7 +27,7 @@ LONGEST_CUSTOM_RESOURCE_WAIT = timedelta(hours=1) - ANSWER_ALLOWANCE
 """A longer wait needs a WaitCondition: a custom resource ends after 3,600 s (`ServiceTimeout`)."""
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _PIPELINE_NAME = re.compile(r"(?!__)[a-zA-Z0-9_]+")
-_S3_PATH = re.compile(r"[a-zA-Z0-9/_!'(){}*\s.\-=:]+")
+_S3_PATH = re.compile(r"[a-zA-Z0-9/_!'(){}*\s.\-=:]+", re.ASCII)
 _STATE_MACHINE_ARN = re.compile(r"arn:[^:]+:states:[^:]+:[^:]+:stateMachine:([^:/]{1,80})")
 
 
@@ -79,19 +80,31 @@ def check_s3_path_count(argument: str, count: int) -> None:
         )
 
 
+def check_s3_key(argument: str, value: str) -> str:
+    """The key itself, if an object can have it: without the bucket (S3 User Guide, naming objects)."""
+    if not 1 <= (size := len(value.encode(errors="surrogatepass"))) <= MAX_S3_KEY:
+        raise Failure(f"'{argument}' must have 1 to {MAX_S3_KEY} bytes in UTF-8, got {size}")
+    _refuse_bucket(argument, value)
+    return value
+
+
 def check_s3_path(argument: str, value: str) -> str:
-    """The path itself, if the API accepts it: a full object key without the bucket (API: `S3PathChannelMessage`)."""
-    if not 1 <= len(value) <= MAX_S3_PATH_LENGTH:
-        raise Failure(f"'{argument}' must have 1 to {MAX_S3_PATH_LENGTH} characters, got {len(value)}")
+    """The path itself, if IoT Analytics accepts it: a full object key without the bucket (API: `S3PathChannelMessage`)."""
+    if not 1 <= len(value) <= MAX_S3_KEY:
+        raise Failure(f"'{argument}' must have 1 to {MAX_S3_KEY} characters, got {len(value)}")
+    _refuse_bucket(argument, value)
+    if not _S3_PATH.fullmatch(value):
+        raise Failure(
+            f"'{argument}' has a character that IoT Analytics refuses, got '{value}'; it takes {_S3_PATH.pattern}"
+        )
+    return value
+
+
+def _refuse_bucket(argument: str, value: str) -> None:
     if value.startswith("s3://"):
         raise Failure(
             f"'{argument}' must be an object key without its bucket, got '{value}'; leave out 's3://<bucket>/'"
         )
-    if not _S3_PATH.fullmatch(value):
-        raise Failure(
-            f"'{argument}' has a character that the API refuses, got '{value}'; it takes {_S3_PATH.pattern}"
-        )
-    return value
 
 
 def check_time(argument: str, value: datetime) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from fake_s3 import Stored
 
 from archive_replay import planning
 from archive_replay.faults import Throttled
+from archive_replay.settings import Selection
 from archive_replay.storage import StoredObject
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -116,6 +118,12 @@ def test_a_path_that_cannot_be_looked_at_is_looked_at_later_or_by_the_worker(pip
             {"S3Paths": ["elsewhere/x"]},
             "'elsewhere/x' is not in the archive: its objects begin with 'raw/channel/telemetry/'",
         ),
+        (
+            {"S3Paths": "raw/channel/telemetry/x"},
+            "'S3Paths' must be a list of object keys, got \"raw/channel/telemetry/x\"",
+        ),
+        ({"S3Paths": 5}, "'S3Paths' must be a list of object keys, got 5"),
+        ({"S3Paths": ["raw/x", 5]}, "'S3Paths' must be a list of object keys, got [\"raw/x\", 5]"),
         ({"S3Paths": []}, "'messages' must have StartTime and/or EndTime, S3Paths, or All, got S3Paths"),
         (
             {"LastSeconds": 3},
@@ -145,6 +153,12 @@ def test_a_selection_that_cannot_be_ends_the_run_with_its_reason(
     pipeline: Any, messages: Any, cause: str
 ) -> None:
     assert pipeline.replay(**messages) == {"Error": "SelectionFailed", "Cause": cause}
+
+
+@pytest.mark.parametrize(("messages", "shown"), [("All", '"All"'), (5, "5"), (["a/b"], '["a/b"]')])
+def test_a_selection_is_an_object(messages: Any, shown: str) -> None:
+    with pytest.raises(ValueError, match=rf"^'messages' must be an object, got {re.escape(shown)}$"):
+        Selection.parse(messages)
 
 
 def test_a_missing_bucket_ends_the_run_with_its_reason(pipeline: Any) -> None:

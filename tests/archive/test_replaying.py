@@ -987,6 +987,18 @@ def test_half_a_surrogate_pair_in_an_error_of_the_function_can_be_told(pipeline:
     assert summary["failures"][0]["Reason"] == "ValueError: half ? of it"
 
 
+@pytest.mark.parametrize(
+    "name", ["größe-温度-🌡.json.gz", "a+b,c&d@e%f%2Fg.json.gz", "a b;c?d#e=\"'~.json.gz"]
+)
+def test_an_object_of_any_name_is_replayed_by_its_path(pipeline: Any, name: str) -> None:
+    key = pipeline.put(f"raw/channel/telemetry/{name}", {"t": 1}, {"t": 2})
+    pipeline.put("raw/channel/telemetry/other.json.gz", {"t": 3})
+
+    summary = pipeline.replay(S3Paths=[key])
+
+    assert (summary["objects"], summary["messagesOut"]) == (1, 2)
+
+
 def test_a_missing_object_that_s3_denies_is_known_from_a_listing_and_not_waited_for(pipeline: Any) -> None:
     pipeline.started = "2026-06-01T00:00:00.000Z"
     fill(pipeline, [{"t": 1}])

@@ -170,6 +170,30 @@ def test_an_answer_that_is_not_accepted_is_an_error_so_that_lambda_repeats_the_e
         lifecycle(event_of(), context)
 
 
+def test_an_error_while_answering_leaves_the_function_without_its_text(
+    lifecycle: Any,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    logged: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lambda itself writes what leaves the function into the log, and redacts nothing."""
+    lifecycle.create(lambda event, context: DONE)
+
+    def fail(url: str, body: bytes) -> int:
+        raise OSError(f"cannot reach {url}")
+
+    monkeypatch.setattr(aws, "put", fail)
+
+    with pytest.raises(NotDelivered, match=r"^request request-1 of Backfill is not answered$") as failure:
+        lifecycle(event_of(), context)
+
+    assert failure.value.__context__ is None
+    assert "OSError: cannot reach [secret]" in logged.getvalue()
+    assert RESPONSE_URL not in logged.getvalue()
+
+
 def test_a_long_reason_keeps_its_beginning(
     lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
 ) -> None:

@@ -15,7 +15,6 @@ from pipeline_reprocessing_handler.request import (
     RequestType,
     requested_at,
     run_of,
-    secrets_of,
     valid_until,
 )
 from pipeline_reprocessing_handler.validation import Failure, OnRemoval, OnRollback, OnTimeout
@@ -404,38 +403,6 @@ def test_the_time_of_a_request_is_in_its_response_url(
     fields: dict[str, Any], moment: datetime | None
 ) -> None:
     assert requested_at(fields) == moment
-
-
-def test_whoever_reads_an_address_of_an_answer_could_answer(
-    event_of: Event, properties: dict[str, Any]
-) -> None:
-    properties["Wait"] = {"TimeoutSeconds": "60", "SignalUrl": "https://new.example/w?Signature=new"}
-    old = {"Wait": {"SignalUrl": "https://old.example/w?Signature=old"}}
-    event = event_of(
-        "Update", properties, OldResourceProperties=old, ResponseURL="https://s3.example/a?Signature=s3"
-    )
-
-    assert secrets_of(event) == {
-        "https://s3.example/a?Signature=s3",
-        "Signature=s3",
-        "https://new.example/w?Signature=new",
-        "Signature=new",
-        "https://old.example/w?Signature=old",
-        "Signature=old",
-    }
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        {},
-        {"ResponseURL": None, "ResourceProperties": None, "OldResourceProperties": "text"},
-        {"ResourceProperties": {"Wait": "text"}},
-        {"ResourceProperties": {"Wait": {"SignalUrl": ["https://signal.example"]}}},
-    ],
-)
-def test_an_event_of_any_shape_can_be_searched_for_secrets(event: dict[str, Any]) -> None:
-    assert secrets_of(event) == frozenset()
 
 
 def test_a_signal_url_is_not_shown_with_the_request(event_of: Event, properties: dict[str, Any]) -> None:

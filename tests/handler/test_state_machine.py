@@ -211,7 +211,7 @@ def test_a_name_is_one_that_step_functions_takes(logical_id: str, request_id: ob
             {"LastSeconds": "86400"},
             {"StartTime": "2025-01-30T12:00:00Z", "EndTime": "2025-01-31T12:00:00Z"},
         ),
-        ({"S3Paths": ["a b/c", "d"]}, {"S3Paths": ["a b/c", "d"]}),
+        ({"S3Paths": ["a b/c", "ä+,&@%"]}, {"S3Paths": ["a b/c", "ä+,&@%"]}),
     ],
 )
 def test_the_input_is_the_documented_one(
@@ -220,7 +220,7 @@ def test_the_input_is_the_documented_one(
     messages: dict[str, Any],
     resolved: dict[str, Any],
 ) -> None:
-    properties["Messages"] = messages
+    properties |= {"Pipeline": {"Kind": "STATE_MACHINE", "Arn": MACHINE}, "Messages": messages}
 
     document = json.loads(execution_input(request_of("Create", properties)))
 
@@ -233,7 +233,7 @@ def test_the_input_is_the_documented_one(
             "requestId": "request-1",
         },
     }
-    assert Messages.parse(document["messages"]).properties() == resolved
+    assert Messages.parse(document["messages"], Kind.STATE_MACHINE).properties() == resolved
 
 
 def test_a_hundred_long_paths_fit_the_input(
@@ -247,7 +247,7 @@ def test_a_hundred_long_paths_fit_the_input(
 def test_an_input_that_step_functions_would_refuse_is_refused_here(
     request_of: Callable[..., Request], properties: dict[str, Any]
 ) -> None:
-    properties["Messages"] = {"S3Paths": ["\u3000" * 1024] * 100}  # a space of six bytes in JSON
+    properties["Messages"] = {"S3Paths": ["\x0b" * 1024] * 100}  # takes six bytes in JSON
     request = request_of("Create", properties)
 
     with pytest.raises(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.properties import Messages
+from pipeline_reprocessing_handler.properties import Kind, Messages
 from pipeline_reprocessing_handler.request import check_request_type
 from pipeline_reprocessing_handler.validation import (
     MAX_LAST,
@@ -31,7 +31,7 @@ from pipeline_reprocessing_handler.validation import (
 )
 
 OFFICIAL_NAME = re.compile(r"(^(?!_{2}))(^[a-zA-Z0-9_]+$)")
-OFFICIAL_S3_PATH = re.compile(r"^[a-zA-Z0-9/_!'(){}\*\s\.\-\=\:]+$")
+OFFICIAL_S3_PATH = re.compile(r"^[a-zA-Z0-9/_!'(){}\*\s\.\-\=\:]+$", re.ASCII)
 
 moments = st.datetimes(
     min_value=datetime(1970, 1, 2),  # noqa: DTZ001  # Hypothesis adds the time zone
@@ -69,7 +69,7 @@ def as_cloudformation_sends(value: Any) -> Any:
 def test_a_selection_survives_cloudformation(messages: Messages) -> None:
     sent = as_cloudformation_sends(json.loads(json.dumps(messages.properties())))
 
-    assert Messages.parse(sent) == messages
+    assert Messages.parse(sent, Kind.IOT_ANALYTICS) == messages
 
 
 @given(selections)
@@ -77,7 +77,7 @@ def test_a_selection_means_the_same_in_the_input_of_a_state_machine(messages: Me
     resolved = messages.at(datetime(2025, 1, 31, 12, 0, 0, 5, tzinfo=UTC))
 
     assert "LastSeconds" not in resolved.properties()
-    assert Messages.parse(resolved.properties()) == resolved
+    assert Messages.parse(resolved.properties(), Kind.IOT_ANALYTICS) == resolved
 
 
 @given(
@@ -86,9 +86,9 @@ def test_a_selection_means_the_same_in_the_input_of_a_state_machine(messages: Me
 )
 def test_a_selection_of_any_shape_is_read_or_refused(shape: object) -> None:
     with suppress(Failure):
-        messages = Messages.parse(shape)
+        messages = Messages.parse(shape, Kind.STATE_MACHINE)
 
-        assert Messages.parse(messages.properties()) == messages
+        assert Messages.parse(messages.properties(), Kind.STATE_MACHINE) == messages
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,15 @@ def test_a_selection_of_any_shape_is_read_or_refused(shape: object) -> None:
             "'Messages.StartTime' must be before 'Messages.EndTime', "
             "got 2025-01-31T00:00:00Z and 2025-01-01T00:00:00Z",
         ),
-        ({"S3Paths": "channel/a"}, "'Messages.S3Paths' must be a list of object keys, got str"),
+        ({"S3Paths": "channel/a"}, "'Messages.S3Paths' must be a list of object keys, got 'channel/a'"),
+        ({"S3Paths": 5}, "'Messages.S3Paths' must be a list of object keys, got int"),
+        ({"S3Paths": [5]}, "'Messages.S3Paths[0]' must be a text that is not empty, got int"),
+        ({"S3Paths": ["ä" * 513]}, "'Messages.S3Paths[0]' must have 1 to 1024 bytes in UTF-8, got 1026"),
+        (
+            {"S3Paths": ["s3://bucket/a"]},
+            "'Messages.S3Paths[0]' must be an object key without its bucket, got 's3://bucket/a'; "
+            "leave out 's3://<bucket>/'",
+        ),
         (
             {"S3Paths": []},
             "'Messages.S3Paths' must have 1 to 100 entries, got 0; select by time to replay more objects",
@@ -142,23 +150,18 @@ def test_a_selection_of_any_shape_is_read_or_refused(shape: object) -> None:
             {"S3Paths": ["channel/a", None]},
             "'Messages.S3Paths[1]' must be a text that is not empty, got NoneType",
         ),
-        (
-            {"S3Paths": ["channel/a", "channel/ä"]},
-            "'Messages.S3Paths[1]' has a character that the API refuses, got 'channel/ä'; "
-            r"it takes [a-zA-Z0-9/_!'(){}*\s.\-=:]+",
-        ),
     ],
 )
 def test_a_selection_that_cannot_be_read_is_quoted(properties: object, message: str) -> None:
     with pytest.raises(Failure) as failure:
-        Messages.parse(properties)
+        Messages.parse(properties, Kind.STATE_MACHINE)
 
     assert str(failure.value) == message
 
 
 @pytest.mark.parametrize("said", ["true", "True", True])
 def test_everything_is_selected_by_saying_so(said: object) -> None:
-    assert Messages.parse({"All": said, "LastSeconds": None}) == Messages()
+    assert Messages.parse({"All": said, "LastSeconds": None}, Kind.IOT_ANALYTICS) == Messages()
 
 
 def test_a_documented_key_of_a_channel_is_a_path() -> None:
@@ -181,7 +184,13 @@ def test_a_documented_key_of_a_channel_is_a_path() -> None:
         ),
         (
             "channel/a&b",
-            "'paths' has a character that the API refuses, got 'channel/a&b'; it takes [a-zA-Z0-9/_!'(){}*\\s.\\-=:]+",
+            "'paths' has a character that IoT Analytics refuses, got 'channel/a&b'; "
+            r"it takes [a-zA-Z0-9/_!'(){}*\s.\-=:]+",
+        ),
+        (
+            "channel/\u3000",
+            "'paths' has a character that IoT Analytics refuses, got 'channel/\u3000'; "
+            r"it takes [a-zA-Z0-9/_!'(){}*\s.\-=:]+",
         ),
     ],
 )
@@ -202,6 +211,16 @@ def test_paths_are_those_of_the_official_pattern(path: str) -> None:
     assert accepted == (bool(OFFICIAL_S3_PATH.fullmatch(path)) and not path.startswith("s3://"))
 
 
+def test_each_kind_of_pipeline_takes_its_own_paths() -> None:
+    paths = {"S3Paths": ["channel/a", "größe+,&@%"]}
+
+    assert Messages.parse(paths, Kind.STATE_MACHINE).s3_paths == ("channel/a", "größe+,&@%")
+    with pytest.raises(
+        Failure, match=r"^'Messages\.S3Paths\[1\]' has a character that IoT Analytics refuses"
+    ):
+        Messages.parse(paths, Kind.IOT_ANALYTICS)
+
+
 @pytest.mark.parametrize("count", [0, 101])
 def test_a_call_takes_a_hundred_paths(count: int) -> None:
     with pytest.raises(Failure) as failure:
@@ -213,7 +232,7 @@ def test_a_call_takes_a_hundred_paths(count: int) -> None:
 
 
 def test_a_hundred_paths_are_accepted() -> None:
-    messages = Messages.parse({"S3Paths": [f"channel/{number}" for number in range(100)]})
+    messages = Messages.parse({"S3Paths": [f"channel/{number}" for number in range(100)]}, Kind.IOT_ANALYTICS)
 
     assert len(messages.s3_paths) == 100
 

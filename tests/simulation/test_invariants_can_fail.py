@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -190,6 +191,38 @@ def test_a_broken_handler_is_caught(
 @pytest.mark.parametrize(("invariant", "story"), [(invariant, story) for invariant, _, story, _ in CASES])
 def test_the_real_handler_holds_in_the_same_story(invariant: Invariant, story: Story) -> None:
     check(story(), invariant)
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "{secret}",
+        "...{secret_head}",
+        "{secret_tail}...",
+        "%2525{hexadecimal}",
+        '{{\\\\"url\\\\": {json}',
+        "{html}",
+        "{base64}",
+    ],
+)
+def test_the_invariant_sees_encoded_and_partial_quotes(quoted: str) -> None:
+    with World() as world:
+        world.deploy(reprocessing())
+    secret = world.cloudformation.secrets[-1]
+    forms = {
+        "secret": secret,
+        "secret_head": secret[:16],
+        "secret_tail": secret[-16:],
+        "hexadecimal": "%25".join(["", *(f"{ord(character):x}" for character in secret)])[3:],
+        "json": "".join(f"\\u{ord(character):04x}" for character in secret),
+        "html": "".join(f"&#{ord(character)};" for character in secret),
+        "base64": b64encode(f"Signature={secret}".encode()).decode()[:-4],
+    }
+
+    world.functions.log.append(quoted.format(**forms))
+
+    with pytest.raises(Broken, match="a secret in the log"):
+        check(world, nothing_secret_is_written)
 
 
 def test_every_invariant_is_shown_to_fail() -> None:

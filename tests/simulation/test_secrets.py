@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
 import pytest
-from simulated_aws.invariants import ALWAYS, check
+from simulated_aws.invariants import ALWAYS, check, nothing_secret_is_written
+from simulated_aws.network import SimulatedAws
 from simulated_aws.stories import HOUR, Service, last
 from simulated_aws.templates import reprocessing
 from simulated_aws.troubles import Fault, Trouble
 from simulated_aws.world import LOG_GROUP, World
 
 from pipeline_reprocessing_handler.aws import Aws
+from pipeline_reprocessing_handler.aws_errors import Refused
 from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.invocation import Invocation, Waiting
 from pipeline_reprocessing_handler.response import Answer
@@ -27,6 +35,38 @@ def test_no_secret_is_written_even_at_debug_and_in_trouble(service: Service, tim
     assert len(world.functions.log) > 10
     assert not [secret for secret in world.cloudformation.secrets if secret in written]
     check(world, *ALWAYS)  # 20 lost answers in a row are no fair weather
+
+
+QUOTES: dict[str, Callable[[str], str]] = {
+    "JSON": lambda url: url.replace("&", "\\u0026"),
+    "middle": lambda url: url[-40:-4],
+    "percent": quote,
+    "Base64": lambda url: b64encode(url.encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("way", QUOTES)
+def test_a_service_that_quotes_what_it_was_sent_reveals_nothing(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda refuses the continuation, and its error quotes the payload."""
+    send = SimulatedAws.send
+
+    def refuse(
+        aws: SimulatedAws, service: str, operation: str, endpoint_url: str | None, parameters: Any
+    ) -> Any:
+        if operation == "invoke":
+            raise Refused(f"lambda:invoke: {QUOTES[way](json.loads(parameters['Payload'])['ResponseURL'])}")
+        return send(aws, service, operation, endpoint_url, parameters)
+
+    monkeypatch.setattr(SimulatedAws, "send", refuse)
+    with World(debug=True) as world:
+        world.deploy(reprocessing())
+
+    accepted = last(world, "Create").accepted
+    assert accepted
+    assert "[secret]" in accepted.document["Reason"]
+    check(world, nothing_secret_is_written)
 
 
 class _Discreet(Handler):

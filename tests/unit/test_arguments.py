@@ -56,6 +56,18 @@ def reprocessing(stack: Stack, **arguments: Any) -> PipelineReprocessing:
             {"wait": 50},
             "'wait' must be of type Wait, got int 50; use one such as Wait.for_completion(timeout=...)",
         ),
+        *(
+            (
+                {"wait": wait},
+                f"'wait' must be of type Wait, got {shown}; use one such as Wait.for_completion(timeout=...)",
+            )
+            for wait, shown in ((0, "int 0"), (False, "bool False"), ("", "''"))
+        ),
+        (
+            {"messages": MessageSelection.s3_paths(["a", "b", "raw/ä"])},
+            "'paths[2]' has a character that IoT Analytics refuses, got 'raw/ä'; "
+            r"it takes [a-zA-Z0-9/_!'(){}*\s.\-=:]+",
+        ),
         (
             {"wait": Duration.minutes(50)},
             "'wait' must be of type Wait, got Duration 50 minutes; use one such as Wait.for_completion(timeout=...)",
@@ -152,6 +164,59 @@ def test_a_kind_that_the_handler_cannot_start_is_refused(stack: Stack) -> None:
 
     with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
         reprocessing(stack, pipeline=Own())
+
+
+def test_a_kind_of_ones_own_must_give_a_binding(stack: Stack) -> None:
+    class Own(IReprocessablePipeline):
+        def bind(self, scope: Construct) -> PipelineBinding:
+            return None  # type: ignore[return-value]  # as where 'return' was forgotten
+
+    error = (
+        "'pipeline.bind(...)' must be of type PipelineBinding, got NoneType None; use one such as "
+        "PipelineBinding(...)"
+    )
+
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        reprocessing(stack, pipeline=Own())
+
+
+def test_a_kind_of_ones_own_takes_the_paths_of_what_it_starts(stack: Stack) -> None:
+    class Own(IReprocessablePipeline):
+        def bind(self, scope: Construct) -> PipelineBinding:
+            return PipelineBinding(
+                name="own", properties={"Kind": "IOT_ANALYTICS", "Name": "own"}, statements=[]
+            )
+
+    with pytest.raises(
+        ValueError, match=r"^'paths\[0\]' has a character that IoT Analytics refuses, got 'a&b'"
+    ):
+        reprocessing(stack, pipeline=Own(), messages=MessageSelection.s3_paths(["a&b"]))
+
+
+@pytest.mark.parametrize(
+    "paths", [Token.as_list({"Ref": "Paths"}), ["raw/one", Token.as_string({"Ref": "Path"})]]
+)
+def test_tokens_pass_as_paths_of_iot_analytics(stack: Stack, paths: list[str]) -> None:
+    reprocessing(stack, messages=MessageSelection.s3_paths(paths))
+
+    Template.from_stack(stack).has_resource_properties(
+        "Custom::PipelineReprocessing", {"Messages": {"S3Paths": stack.resolve(paths)}}
+    )
+
+
+def test_a_state_machine_takes_any_key(stack: Stack) -> None:
+    machine = StateMachine(stack, "Replay", definition_body=DefinitionBody.from_chainable(Pass(stack, "Do")))
+    paths = ["raw/größe-温度", "a+b,c&d@e%f"]
+
+    reprocessing(
+        stack,
+        pipeline=ReprocessablePipeline.state_machine(machine),
+        messages=MessageSelection.s3_paths(paths),
+    )
+
+    Template.from_stack(stack).has_resource_properties(
+        "Custom::PipelineReprocessing", {"Messages": {"S3Paths": paths}}
+    )
 
 
 def test_what_the_trigger_is_made_from_cannot_contain_it(stack: Stack) -> None:

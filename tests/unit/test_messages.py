@@ -135,6 +135,16 @@ def test_paths_are_taken_as_given() -> None:
     assert MessageSelection.s3_paths([path]).properties == {"S3Paths": [path]}
 
 
+@pytest.mark.parametrize("path", ["raw/größe-温度", "raw/a+b,c&d@e%f", "ä" * 512])
+def test_a_path_is_any_key_that_an_object_can_have(path: str) -> None:
+    assert MessageSelection.s3_paths([path]).properties == {"S3Paths": [path]}
+
+
+@pytest.mark.parametrize("paths", [("raw/one", "raw/two"), (f"raw/{name}" for name in ("one", "two"))])
+def test_any_sequence_of_paths_is_a_list_of_them(paths: Any) -> None:
+    assert MessageSelection.s3_paths(paths).properties == {"S3Paths": ["raw/one", "raw/two"]}
+
+
 def test_a_hundred_paths_are_possible() -> None:
     paths = [f"raw/{number}" for number in range(100)]
 
@@ -160,25 +170,37 @@ def test_a_token_passes_as_all_of_the_paths() -> None:
     [
         ([], "'paths' must have 1 to 100 entries, got 0; select by time to replay more objects"),
         (["a"] * 101, "'paths' must have 1 to 100 entries, got 101; select by time to replay more objects"),
-        (["a", ""], "'paths[1]' must have 1 to 1024 characters, got 0"),
-        (["a" * 1025], "'paths[0]' must have 1 to 1024 characters, got 1025"),
+        (["a", ""], "'paths[1]' must have 1 to 1024 bytes in UTF-8, got 0"),
+        (["a" * 1025], "'paths[0]' must have 1 to 1024 bytes in UTF-8, got 1025"),
+        (["ä" * 513], "'paths[0]' must have 1 to 1024 bytes in UTF-8, got 1026"),
         (
             ["s3://bucket/raw"],
             "'paths[0]' must be an object key without its bucket, got 's3://bucket/raw'; "
             "leave out 's3://<bucket>/'",
         ),
-        (
-            ["a", "b", "raw/ä"],
-            "'paths[2]' has a character that the API refuses, got 'raw/ä'; "
-            r"it takes [a-zA-Z0-9/_!'(){}*\s.\-=:]+",
-        ),
         ([1], "'paths[0]' must be an object key, got int 1"),
+        ([None], "'paths[0]' must be an object key, got NoneType None"),
         ("raw/one", "'paths' must be a list of object keys, got 'raw/one'; write ['raw/one']"),
+        (5, "'paths' must be a list of object keys, got int 5; write [...]"),
+        (True, "'paths' must be a list of object keys, got bool True; write [...]"),
+        (None, "'paths' must be a list of object keys, got NoneType None; write [...]"),
+        (b"raw", "'paths' must be a list of object keys, got bytes b'raw'; write [...]"),
+        ({"raw/one"}, "'paths' must be a list of object keys, got set {'raw/one'}; write [...]"),
+        ({"raw/one": 1}, "'paths' must be a list of object keys, got dict {'raw/one': 1}; write [...]"),
     ],
 )
 def test_impossible_paths_are_refused(paths: Any, error: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
         MessageSelection.s3_paths(paths)
+
+
+def test_a_token_for_a_text_is_no_list_of_paths() -> None:
+    error = (
+        "'paths' must be a list of object keys, got a token for a text; for a parameter use .value_as_list"
+    )
+
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        MessageSelection.s3_paths(token())
 
 
 def test_everything_has_to_be_said() -> None:

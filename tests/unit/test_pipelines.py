@@ -160,6 +160,12 @@ def test_an_impossible_endpoint_is_refused(url: str) -> None:
         ReprocessablePipeline.iot_analytics_named("telemetry", endpoint_url=url)
 
 
+@pytest.mark.parametrize(("url", "shown"), [(5, "int 5"), (True, "bool True"), (b"http", "bytes b'http'")])
+def test_an_endpoint_that_is_no_text_is_refused(url: Any, shown: str) -> None:
+    with pytest.raises(ValueError, match=f"^'endpoint_url' must be a URL, got {shown}$"):
+        ReprocessablePipeline.iot_analytics_named("telemetry", endpoint_url=url)
+
+
 def test_a_state_machine_is_started_and_its_executions_are_watched_and_stopped(stack: Stack) -> None:
     machine = StateMachine(stack, "Replay", definition_body=DefinitionBody.from_chainable(Pass(stack, "Do")))
 

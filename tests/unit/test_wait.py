@@ -75,6 +75,21 @@ def test_an_impossible_time_out_is_refused(timeout: Any, error: str) -> None:
         Wait.for_completion(timeout=timeout)
 
 
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [
+        (50, "'timeout' must be a timedelta, got int 50; use Wait.for_completion(timeout=...)"),
+        (
+            Duration.minutes(5),
+            "'timeout' must be a timedelta, got Duration 5 minutes; use Wait.for_completion(timeout=...)",
+        ),
+    ],
+)
+def test_a_wait_that_is_made_by_hand_takes_a_timedelta(timeout: Any, error: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        Wait(timeout)
+
+
 def test_what_a_time_out_does_is_one_of_two_things() -> None:
     with pytest.raises(ValueError, match="'on_timeout' must be one of FAIL, DETACH, got 'IGNORE'"):
         Wait.for_completion(timeout=Duration.minutes(5), on_timeout="IGNORE")  # type: ignore[arg-type]  # on purpose
