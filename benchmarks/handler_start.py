@@ -23,7 +23,8 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-TARGET_RATIO = 0.75
+TARGET_RATIO = 0.65
+TARGET_RATIO_READY = 0.9
 TARGET_MEMORY = 60
 PACKAGES = ("pipeline_reprocessing_handler", "crhelper")
 RUNTIME = Path(__file__).parents[1] / ".local/runtime/bin/python"
@@ -90,6 +91,9 @@ def measured(folder: Path, module: str, *clients: str, compiled: bool = False) -
     environment = {
         "PATH": os.defpath,
         "PYTHONPATH": str(folder),
+        # as in Lambda; without them each client would look for a metadata service
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "a secret of nothing",
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_LAMBDA_FUNCTION_NAME": "handler",
@@ -134,9 +138,13 @@ def report(repeats: int) -> bool:
     print(
         f"  {'this handler and the clients of a Create':44} {ready[1]:6.0f} {ready[1] / plain[0]:9.2f} {ready[2]:9.1f} MB"
     )
-    met = ratio <= TARGET_RATIO and max(ours[2], ready[2]) < TARGET_MEMORY
+    met = (
+        ratio <= TARGET_RATIO
+        and ready[1] / plain[0] <= TARGET_RATIO_READY
+        and max(ours[2], ready[2]) < TARGET_MEMORY
+    )
     print(
-        f"  targets: at most {TARGET_RATIO} of the plain handler's start, memory under {TARGET_MEMORY} MB: "
+        f"  targets: at most {TARGET_RATIO} of the plain handler's start, {TARGET_RATIO_READY} with the clients, memory under {TARGET_MEMORY} MB: "
         f"{'met' if met else 'NOT MET'}"
     )
     return met

@@ -8,14 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import boto3
 import urllib3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004  # botocore's name
 from botocore.parsers import ResponseParserError
 
@@ -30,6 +27,7 @@ from .aws_errors import (
     Unreachable,
     fault_of,
 )
+from .clients import http, new_client
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +37,6 @@ IAM_PROPAGATION = timedelta(minutes=1)
 """How long IAM may refuse a new role what its policy allows."""
 UNREACHABLE_FOR = timedelta(seconds=30)
 """How long a service without a connection is tried: it may no longer exist."""
-CONNECT_TIMEOUT = 5
-READ_TIMEOUT = 10
-"""Seconds. Every call here is answered within moments or not at all."""
 LONGEST_PAUSE = 10.0
 """Seconds between two attempts at a call."""
 _PAST = datetime.min.replace(tzinfo=UTC)
@@ -148,7 +143,7 @@ class Aws:
     def put(self, url: str, body: bytes) -> int:
         """The HTTP status of a PUT to a pre-signed URL, which is a secret: no error of this method quotes it."""
         try:
-            response = _http().request(
+            response = http().request(
                 "PUT", url, body=body, headers={"content-type": ""}, retries=False, redirect=False
             )
         except (urllib3.exceptions.HTTPError, ValueError) as error:
@@ -178,41 +173,8 @@ class Aws:
     def _client(self, service: str, endpoint_url: str | None) -> Any:
         key = service, endpoint_url
         if key not in self._clients:
-            self._clients[key] = _session().client(
-                service,
-                endpoint_url=endpoint_url,
-                config=Config(
-                    connect_timeout=CONNECT_TIMEOUT,
-                    read_timeout=READ_TIMEOUT,
-                    # The SDK would send StartPipelineReprocessing again after a dropped connection, and each
-                    # one may start a run; what is safe to repeat is said by the caller, with `once`.
-                    retries={"total_max_attempts": 1, "mode": "standard"},
-                ),
-            )
+            self._clients[key] = new_client(service, endpoint_url)
         return self._clients[key]
-
-
-_SHARED: dict[str, Any] = {}
-
-
-def _session() -> boto3.Session:
-    """One session for the life of the sandbox, which knows the service that botocore has dropped."""
-    if "session" not in _SHARED:
-        session = boto3.Session()
-        loader = session._session.get_component("data_loader")
-        loader.search_paths.insert(0, str(Path(__file__).parent / "service_models"))
-        _SHARED["session"] = session
-    session_: boto3.Session = _SHARED["session"]
-    return session_
-
-
-def _http() -> urllib3.PoolManager:
-    if "http" not in _SHARED:
-        _SHARED["http"] = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
-        )
-    pool: urllib3.PoolManager = _SHARED["http"]
-    return pool
 
 
 def _host_of(url: str) -> str:

@@ -1,12 +1,16 @@
 """Entry point: an event in, a response out."""
+# ruff: noqa: E402  # what comes before the imports makes them faster
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
+
+gc.disable()  # imports leave no garbage, and looking for it takes a tenth of a cold start
 
 from .aws import IAM_PROPAGATION, Aws
 from .crhelper_adapter import CrhelperAdapter
@@ -65,3 +69,5 @@ class Handler:
 
 
 handler = Handler(Aws(), os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME", ""))
+gc.freeze()
+gc.enable()

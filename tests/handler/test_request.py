@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from pipeline_reprocessing_handler.properties import Kind, Messages, Properties, Target, Wait
 from pipeline_reprocessing_handler.request import (
     ARRIVED_AT,
     Request,
@@ -17,6 +15,8 @@ from pipeline_reprocessing_handler.request import (
     run_of,
     valid_until,
 )
+
+from pipeline_reprocessing_handler.properties import Kind, Messages, Properties, Target, Wait
 from pipeline_reprocessing_handler.validation import Failure, OnRemoval, OnRollback, OnTimeout
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pipeline_reprocessing_handler.request import Request
 
 from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Throttled, Unclear
 from pipeline_reprocessing_handler.pipelines import Counts, State, Status, open_pipeline
@@ -21,7 +22,6 @@ from pipeline_reprocessing_handler.pipelines.state_machine import (
     execution_name,
 )
 from pipeline_reprocessing_handler.properties import Kind, Messages, Target
-from pipeline_reprocessing_handler.request import Request
 from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:

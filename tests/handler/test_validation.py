@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline_reprocessing_handler.request import check_request_type
 
 from pipeline_reprocessing_handler.properties import Kind, Messages
-from pipeline_reprocessing_handler.request import check_request_type
 from pipeline_reprocessing_handler.validation import (
     MAX_LAST,
     Failure,

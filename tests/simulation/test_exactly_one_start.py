@@ -12,7 +12,7 @@ from simulated_aws.templates import reprocessing
 from simulated_aws.troubles import ANY, UNCLEAR, Fault, Trouble
 from simulated_aws.world import World
 
-from pipeline_reprocessing_handler.aws import CONNECT_TIMEOUT, READ_TIMEOUT
+from pipeline_reprocessing_handler.clients import CONNECT_TIMEOUT, READ_TIMEOUT
 
 CRASHES = (Trouble.CRASH_BEFORE, Trouble.CRASH_AFTER)
 HANDS_OVER_ONCE = LambdaPlan(timeout=150.0)

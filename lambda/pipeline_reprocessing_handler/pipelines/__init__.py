@@ -5,7 +5,6 @@ from pipeline_reprocessing_handler.ledger import Ledger
 from pipeline_reprocessing_handler.properties import Kind, Target
 
 from .counts import Counts
-from .iot_analytics import IotAnalyticsPipeline
 from .protocol import END_WITHIN, Pipeline, State, Status, end_run
 from .state_machine import StateMachinePipeline
 
@@ -16,4 +15,7 @@ def open_pipeline(target: Target, aws: Aws, ledger: Ledger) -> Pipeline:
     """The pipeline that a request names."""
     if target.kind is Kind.STATE_MACHINE:
         return StateMachinePipeline(target, aws)
+    # imported where it is used: today few pipelines are of this kind, and its start costs each cold start
+    from .iot_analytics import IotAnalyticsPipeline  # noqa: PLC0415  # see above
+
     return IotAnalyticsPipeline(target, aws, ledger)

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Protocol
 
-from pipeline_reprocessing_handler.aws import READ_TIMEOUT, Aws
+from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.aws_errors import Conflict, Fault, Unclear
+from pipeline_reprocessing_handler.clients import READ_TIMEOUT
 from pipeline_reprocessing_handler.invocation import START_BY, Invocation
 from pipeline_reprocessing_handler.ledger import Ledger, Record
 from pipeline_reprocessing_handler.validation import Failure

@@ -15,8 +15,9 @@ from botocore.model import OperationModel
 from botocore.validate import ParamValidator
 
 import pipeline_reprocessing_handler
-from pipeline_reprocessing_handler.aws import READ_TIMEOUT, Aws
+from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.aws_errors import Unclear
+from pipeline_reprocessing_handler.clients import READ_TIMEOUT
 
 from .errors import denied, error_of
 from .functions import Crash, Invocation, Sandbox
