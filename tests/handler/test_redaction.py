@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline_reprocessing_handler.redaction import own_credentials, redacted, without
+from pipeline_reprocessing_handler.redaction import own_credentials, redacted, secrets_of, without
 
 if TYPE_CHECKING:
     Written = io.StringIO
+    Event = Callable[..., dict[str, Any]]
 
 URL = "https://answers.example/a?X-Amz-Signature=0f1e2d3c"
 SECRETS = frozenset({URL, "X-Amz-Signature=0f1e2d3c"})
@@ -117,3 +118,33 @@ def test_a_stand_in_for_credentials_is_a_word_like_any_other(monkeypatch: pytest
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
 
     assert own_credentials() == frozenset()
+
+
+def test_every_address_of_an_answer_is_a_secret(event_of: Event, properties: dict[str, Any]) -> None:
+    properties["Wait"] = {"TimeoutSeconds": "60", "SignalUrl": "https://new.example/w?Signature=new"}
+    old = {"Wait": {"SignalUrl": "https://old.example/w?Signature=old"}}
+    event = event_of(
+        "Update", properties, OldResourceProperties=old, ResponseURL="https://s3.example/a?Signature=s3"
+    )
+
+    assert secrets_of(event) == {
+        "https://s3.example/a?Signature=s3",
+        "Signature=s3",
+        "https://new.example/w?Signature=new",
+        "Signature=new",
+        "https://old.example/w?Signature=old",
+        "Signature=old",
+    }
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"ResponseURL": None, "ResourceProperties": None, "OldResourceProperties": "text"},
+        {"ResourceProperties": {"Wait": "text"}},
+        {"ResourceProperties": {"Wait": {"SignalUrl": ["https://signal.example"]}}},
+    ],
+)
+def test_an_event_of_any_shape_can_be_searched_for_secrets(event: dict[str, Any]) -> None:
+    assert secrets_of(event) == frozenset()
