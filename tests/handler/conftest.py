@@ -312,7 +312,7 @@ def event_of() -> Callable[..., dict[str, Any]]:
             "RequestType": type_,
             "ResponseURL": RESPONSE_URL,
             "StackId": STACK_ID,
-            "RequestId": f"request-{next(numbers)}",
+            "RequestId": "" if "RequestId" in fields else f"request-{next(numbers)}",
             "ResourceType": "Custom::PipelineReprocessing",
             "LogicalResourceId": "Backfill",
             "ResourceProperties": deepcopy(IOT_PROPERTIES if properties is None else properties),
