@@ -79,6 +79,7 @@ class FakeAws(Aws):
         self.stack_status = "CREATE_IN_PROGRESS"
         self.invocations: list[dict[str, Any]] = []
         self.sent: list[tuple[str, str, Mapping[str, Any]]] = []
+        self.called_at: list[tuple[str, datetime]] = []
         self.answers: list[tuple[str, bytes]] = []
         self.http_statuses: list[int | Fault] = []
         """What the next PUTs get; after them 200."""
@@ -89,6 +90,7 @@ class FakeAws(Aws):
         self, service: str, operation: str, endpoint_url: str | None, parameters: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         self.sent.append((service, operation, parameters))
+        self.called_at.append((operation, self.time.now()))
         if endpoint_url:
             return super().send(service, operation, endpoint_url, parameters)
         if script := self._first.scripts.get(operation):
