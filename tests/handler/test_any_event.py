@@ -234,3 +234,15 @@ def test_a_delete_of_properties_that_break_the_reading_itself_succeeds(
 
     (answer,) = aws.documents
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather/run-1")
+
+
+@pytest.mark.parametrize("type_", ["Create", "Update"])
+def test_a_deploy_of_properties_that_break_the_reading_itself_fails(
+    aws: FakeAws, context: FakeContext, event_of: Event, monkeypatch: pytest.MonkeyPatch, type_: str
+) -> None:
+    monkeypatch.setattr(Properties, "parse", lambda properties: 1 / 0)
+
+    Handler(aws, GROUP)(event_of(type_, OldResourceProperties={}), context)
+
+    (answer,) = aws.documents
+    assert (answer["Status"], answer["Reason"]) == ("FAILED", "ZeroDivisionError: division by zero")
