@@ -87,7 +87,7 @@ def test_a_field_that_cannot_be_read_is_named_when_it_is_needed(
     invocation = invocation_of(**{field: value})
 
     with pytest.raises(Failure) as failure:
-        assert invocation.properties
+        _ = invocation.properties
 
     assert str(failure.value) == message
 

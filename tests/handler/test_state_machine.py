@@ -169,7 +169,7 @@ def test_what_goes_on_going_wrong_is_told_when_the_patience_is_over(
         start()
 
     assert NOW + START_BY - timedelta(seconds=10) <= real_aws.clock.now() <= NOW + START_BY
-    states._queue.clear()
+    vars(states)["_queue"].clear()
 
 
 def test_a_refusal_of_iam_is_told_at_once(start: Callable[[], str], states: Stubber, real_aws: Aws) -> None:
