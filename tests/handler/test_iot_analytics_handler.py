@@ -165,7 +165,7 @@ def test_a_delete_leaves_what_has_ended(deploy: Callable[..., dict[str, Any]], s
 
 
 @pytest.mark.parametrize("runs", [[], [("another", "RUNNING", MADE)]])
-def test_a_delete_cancels_a_run_that_may_not_be_listed_yet_and_none_that_is_not_its_own(
+def test_a_delete_cancels_its_own_run_even_if_it_is_not_listed_yet(
     deploy: Callable[..., dict[str, Any]], server: Server, runs: list[Run]
 ) -> None:
     server.answers = [listing(*runs), error("ResourceNotFoundException"), listing(*runs)]

@@ -129,7 +129,7 @@ def test_every_operation_is_the_official_one_with_all_its_errors(
         assert unordered(operation) == unordered(undocumented(official["operations"][name])), name
 
 
-def test_every_shape_is_the_official_one_but_for_members_that_nobody_reads(
+def test_every_shape_is_the_official_one_but_for_members_that_are_not_read(
     ours: dict[str, Any], official: dict[str, Any]
 ) -> None:
     for name, shape in ours["shapes"].items():

@@ -161,7 +161,7 @@ def test_a_run_that_will_not_end_does_not_hold_up_the_deploy(
     assert clock.now() <= NOW + timedelta(minutes=1, seconds=10)
 
 
-def test_a_cancelled_run_that_is_not_listed_yet_is_seen_to_end_before_the_next_one_starts(
+def test_a_cancelled_run_that_is_listed_late_ends_before_the_next_one_starts(
     lifecycle_of: Open, pipeline: FakePipeline, clock: FakeClock
 ) -> None:
     pipeline.states = {"run-1": Status(State.UNKNOWN)}
