@@ -1,18 +1,19 @@
-"""An AWS in memory with a clock that nobody waits for, and events as CloudFormation sends them."""
+"""An AWS in memory with a clock of its own, and events as CloudFormation sends them."""
 
 import io
 import json
 import logging
 import socket
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
+from random import Random
 from threading import Thread
 from typing import Any
 
@@ -20,14 +21,16 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from pipeline_reprocessing_handler import aws as aws_module
+from pipeline_reprocessing_handler import clients
 from pipeline_reprocessing_handler.aws import Aws, Clock
 from pipeline_reprocessing_handler.aws_errors import Conflict, Fault
-from pipeline_reprocessing_handler.crhelper_adapter import Lifecycle
-from pipeline_reprocessing_handler.ledger import Ledger
-from pipeline_reprocessing_handler.lifecycle import Reprocessing
+from pipeline_reprocessing_handler.crhelper_adapter import CrhelperAdapter
+from pipeline_reprocessing_handler.invocation import MADE_AT, Invocation, Waiting
+from pipeline_reprocessing_handler.ledger import Ledger, Record
+from pipeline_reprocessing_handler.lifecycle import Lifecycle
 from pipeline_reprocessing_handler.pipelines import State, Status
-from pipeline_reprocessing_handler.request import Request
+from pipeline_reprocessing_handler.response import Answer
+from pipeline_reprocessing_handler.waiting import Wait
 
 sys.path.insert(0, str(Path(__file__).parent / "answering"))  # for the tests of IoT Analytics
 
@@ -70,11 +73,13 @@ class FakeAws(Aws):
 
     def __init__(self) -> None:
         self.time = FakeClock()
-        super().__init__(self.time)
+        super().__init__(self.time, Random(0))
+        self._first = self  # `patient` copies; whatever a test puts here later counts for the copies, too
         self.streams: dict[str, int] = {}
         self.stack_status = "CREATE_IN_PROGRESS"
         self.invocations: list[dict[str, Any]] = []
         self.sent: list[tuple[str, str, Mapping[str, Any]]] = []
+        self.called_at: list[tuple[str, datetime]] = []
         self.answers: list[tuple[str, bytes]] = []
         self.http_statuses: list[int | Fault] = []
         """What the next PUTs get; after them 200."""
@@ -85,19 +90,21 @@ class FakeAws(Aws):
         self, service: str, operation: str, endpoint_url: str | None, parameters: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         self.sent.append((service, operation, parameters))
+        self.called_at.append((operation, self.time.now()))
         if endpoint_url:
             return super().send(service, operation, endpoint_url, parameters)
-        if script := self.scripts.get(operation):
+        if script := self._first.scripts.get(operation):
             answer = script.pop(0) if len(script) > 1 else script[0]
             if isinstance(answer, Exception):
                 raise answer
             told: Mapping[str, Any] = answer(parameters) if callable(answer) else answer
             return told
-        reply: Mapping[str, Any] = getattr(self, f"_{operation}")(**parameters)
+        reply: Mapping[str, Any] = getattr(self._first, f"_{operation}")(**parameters)
         return reply
 
     def put(self, url: str, body: bytes) -> int:
-        status = self.http_statuses.pop(0) if self.http_statuses else 200
+        statuses = self._first.http_statuses
+        status = statuses.pop(0) if statuses else 200
         if isinstance(status, Fault):
             raise status
         if 200 <= status < 300:
@@ -111,6 +118,10 @@ class FakeAws(Aws):
 
     def operations(self) -> list[str]:
         return [operation for _, operation, _ in self.sent]
+
+    def notes(self) -> list[str]:
+        """The ends of the streams' names: notes, claims and owners of runs."""
+        return [name.rpartition("/")[2] for name in self.streams]
 
     def _create_log_stream(self, *, logGroupName: str, logStreamName: str) -> Mapping[str, Any]:  # noqa: N803  # boto3's names
         assert logGroupName == LOG_GROUP
@@ -144,36 +155,29 @@ class FakePipeline:
 
     def __init__(self) -> None:
         self.states: dict[str, Status] = {}
+        self.started: dict[str, str] = {}
+        """The run of each request."""
         self.cancelled: list[tuple[str, str]] = []
         self.trouble: dict[str, list[Fault]] = {}
         """What the next calls of a method raise."""
         self.ends_when_cancelled = True
-        self.looked_for: list[tuple[datetime | None, frozenset[str]]] = []
-        """Until when `find` was asked to look, and besides which runs."""
         self.comes_true: dict[str, Callable[[], Status]] = {}
         """Runs whose status changes by itself."""
 
-    def bookmark(self) -> str:
-        self._trouble("bookmark")
-        return str(len(self.states))
-
-    def start(self, request: Request) -> str:
+    def start(self, request: Invocation, still_wanted: Callable[[], Record]) -> str:
+        still_wanted()
         self._trouble("start")
-        run_id = f"run-{len(self.states) + 1}"
-        self.states[run_id] = Status(State.RUNNING)
-        return run_id
+        if request.request_id not in self.started:
+            self.started[request.request_id] = run_id = f"run-{len(self.states) + 1}"
+            self.states[run_id] = Status(State.RUNNING)
+        return self.started[request.request_id]
 
-    def find(
-        self,
-        request: Request,
-        bookmark: str,
-        *,
-        until: datetime | None = None,
-        others: Collection[str] = (),
-    ) -> str | None:
-        self._trouble("find")
-        self.looked_for.append((until, frozenset(others)))
-        return next((run_id for run_id in list(self.states)[int(bookmark) :] if run_id not in others), None)
+    def noted_run(self, request: Invocation, record: Record) -> str | None:
+        return record.said("run")
+
+    def started_run(self, request: Invocation, record: Record) -> str | None:
+        self._trouble("started_run")
+        return self.started.get(record.request_id)
 
     def status(self, run_id: str) -> Status:
         self._trouble("status")
@@ -188,6 +192,9 @@ class FakePipeline:
         if self.ends_when_cancelled:
             self.states[run_id] = Status(State.CANCELLED)
         return took
+
+    def runs_cancelled(self) -> list[str]:
+        return [run_id for run_id, _ in self.cancelled]
 
     def _trouble(self, method: str) -> None:
         if self.trouble.get(method):
@@ -291,11 +298,6 @@ def context() -> FakeContext:
 
 
 @pytest.fixture
-def ledger(aws: FakeAws) -> Ledger:
-    return Ledger(aws, LOG_GROUP, "Backfill")
-
-
-@pytest.fixture
 def properties() -> dict[str, Any]:
     return deepcopy(IOT_PROPERTIES)
 
@@ -312,7 +314,7 @@ def event_of() -> Callable[..., dict[str, Any]]:
             "RequestType": type_,
             "ResponseURL": RESPONSE_URL,
             "StackId": STACK_ID,
-            "RequestId": f"request-{next(numbers)}",
+            "RequestId": "" if "RequestId" in fields else f"request-{next(numbers)}",
             "ResourceType": "Custom::PipelineReprocessing",
             "LogicalResourceId": "Backfill",
             "ResourceProperties": deepcopy(IOT_PROPERTIES if properties is None else properties),
@@ -325,26 +327,45 @@ def event_of() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def request_of(event_of: Callable[..., dict[str, Any]]) -> Callable[..., Request]:
-    """Makes a parsed request."""
-    return lambda *args, **fields: Request.parse(event_of(*args, **fields), now=NOW)
+def invocation_of(
+    event_of: Callable[..., dict[str, Any]], context: FakeContext, clock: FakeClock
+) -> Callable[..., Invocation]:
+    """Makes an invocation that begins now."""
+    return lambda *args, **fields: Invocation.parse(event_of(*args, **fields), context, clock.now())
+
+
+@pytest.fixture
+def ledger_of(aws: FakeAws, invocation_of: Callable[..., Invocation]) -> Callable[..., Ledger]:
+    """Opens the ledger as another request would: `ledger_of("request-7", made_at=..., ...)`."""
+
+    def make(request_id: str = "request-1", *, made_at: datetime | None = None, **fields: Any) -> Ledger:
+        made = {MADE_AT: made_at.timestamp()} if made_at else {}
+        return Ledger(aws, LOG_GROUP, invocation_of(RequestId=request_id, **made, **fields))
+
+    return make
+
+
+@pytest.fixture
+def ledger(ledger_of: Callable[..., Ledger]) -> Ledger:
+    """That of `request-1`, which is made now."""
+    return ledger_of()
 
 
 @pytest.fixture(scope="session")
 def _session() -> boto3.Session:
-    return aws_module._session()  # it keeps the service models that it has read
+    return clients.session()  # it keeps the service models that it has read
 
 
 @pytest.fixture
 def fresh_sandbox(monkeypatch: pytest.MonkeyPatch, _session: boto3.Session) -> None:
     """No connection of another test."""
-    monkeypatch.setattr(aws_module, "_SHARED", {"session": _session})
+    monkeypatch.setattr(clients, "_SHARED", {"session": _session})
 
 
 @pytest.fixture
 def real_aws(fresh_sandbox: None) -> Aws:
-    """The real way to AWS, with a clock that nobody waits for."""
-    return Aws(FakeClock())
+    """The real way to AWS, with a clock that passes by sleeping alone."""
+    return Aws(FakeClock(), Random(0))
 
 
 @pytest.fixture
@@ -377,7 +398,7 @@ def serve() -> Callable[[ThreadingHTTPServer], Iterator[Server]]:
 
 @pytest.fixture
 def unused_tcp_port_url() -> Callable[[], str]:
-    """Gives a URL where nobody listens."""
+    """Gives a URL at which no server listens."""
 
     def make() -> str:
         with socket.socket() as held:
@@ -388,14 +409,13 @@ def unused_tcp_port_url() -> Callable[[], str]:
 
 
 @pytest.fixture
-def reprocessing(
-    request_of: Callable[..., Request],
+def lifecycle_of(
+    invocation_of: Callable[..., Invocation],
     properties: dict[str, Any],
-    ledger: Ledger,
     aws: FakeAws,
     pipeline: FakePipeline,
-) -> Callable[..., Reprocessing]:
-    """Opens the life of a resource: `reprocessing("Update", Trigger=..., was={...}, ...)`."""
+) -> Callable[..., Lifecycle]:
+    """Opens the life of a resource: `lifecycle_of("Update", Trigger=..., was={...}, ...)`."""
 
     def make(
         type_: str = "Create",
@@ -403,18 +423,63 @@ def reprocessing(
         was: dict[str, Any] | None = None,
         event: dict[str, Any] | None = None,
         **changes: Any,
-    ) -> Reprocessing:
+    ) -> Lifecycle:
         old = {} if type_ == "Create" else {"OldResourceProperties": {**properties, **(was or {})}}
-        request = request_of(type_, {**properties, **changes}, **old, **(event or {}))
-        return Reprocessing(request, ledger, aws, lambda target, aws: pipeline)
+        invocation = invocation_of(type_, {**properties, **changes}, **{**old, **(event or {})})
+        ledger = Ledger(aws, LOG_GROUP, invocation)
+        return Lifecycle(invocation, ledger, aws, lambda target, aws, ledger: pipeline)
 
     return make
 
 
 @pytest.fixture
-def lifecycle(aws: FakeAws) -> Any:
-    """It has no functions yet: a test decorates its own."""
-    return Lifecycle(aws, LOG_GROUP)
+def waiting_for() -> Callable[..., Waiting]:
+    """How the wait for a run stands that was started at NOW."""
+
+    def make(
+        run_id: str = "run-1", *, minutes: float = 50, stack_status: str = "CREATE_IN_PROGRESS"
+    ) -> Waiting:
+        began = NOW.timestamp()
+        return Waiting(run_id, began, began + 60 * minutes, stack_status, began)
+
+    return make
+
+
+@pytest.fixture
+def wait_of(
+    invocation_of: Callable[..., Invocation],
+    waiting_for: Callable[..., Waiting],
+    properties: dict[str, Any],
+    aws: FakeAws,
+    pipeline: FakePipeline,
+) -> Callable[..., Wait]:
+    """Opens a continuation of a Create whose request was made at NOW: `wait_of(Wait={...}, event={...})`."""
+
+    def make(type_: str = "Create", *, event: dict[str, Any] | None = None, **changes: Any) -> Wait:
+        carried = {"CrHelperPoll": True, "CrHelperData": asdict(waiting_for()), MADE_AT: NOW.timestamp()}
+        invocation = invocation_of(type_, {**properties, **changes}, **{**carried, **(event or {})})
+        ledger = Ledger(aws, LOG_GROUP, invocation)
+        return Wait(invocation, ledger, aws, lambda target, aws, ledger: pipeline)
+
+    return make
+
+
+def _not_called(invocation: Invocation) -> Answer:
+    raise AssertionError("called")
+
+
+@pytest.fixture
+def adapter_of(aws: FakeAws) -> Callable[..., CrhelperAdapter]:
+    """Makes the adapter: `adapter_of(begin=..., go_on=..., remove=...)`."""
+
+    def make(
+        begin: Callable[..., Any] = _not_called,
+        go_on: Callable[..., Any] = _not_called,
+        remove: Callable[..., Any] = _not_called,
+    ) -> CrhelperAdapter:
+        return CrhelperAdapter(aws, LOG_GROUP, begin=begin, go_on=go_on, remove=remove)
+
+    return make
 
 
 @pytest.fixture

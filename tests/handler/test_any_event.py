@@ -12,19 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_reprocessing_handler.aws_errors import Denied, Missing
+from pipeline_reprocessing_handler.crhelper_adapter import CrhelperAdapter
 from pipeline_reprocessing_handler.index import Handler
-from pipeline_reprocessing_handler.lifecycle import Settled
 from pipeline_reprocessing_handler.properties import Properties
-from pipeline_reprocessing_handler.request import ARRIVED_AT
+from pipeline_reprocessing_handler.response import Answer
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeContext
 
     Event = Callable[..., dict[str, Any]]
+    AdapterOf = Callable[..., CrhelperAdapter]
 
 GROUP = "handler-logs"
 RESPONSE_URL = "https://answers.example/s3?X-Amz-Signature=0f1e2d3c4b5a"
-DONE = Settled("weather/9d31", {"Status": "SUCCEEDED"})
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=30),
@@ -34,7 +34,7 @@ values = st.recursive(
 
 
 def raising(error: Exception) -> Callable[..., Any]:
-    def function(event: object, context: object) -> None:
+    def function(*_: object) -> Answer:
         raise error
 
     return function
@@ -42,11 +42,14 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("url", [None, ""])
 def test_an_event_without_an_address_is_logged_and_nothing_else(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext, logged: io.StringIO, url: object
+    adapter_of: AdapterOf,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    logged: io.StringIO,
+    url: object,
 ) -> None:
-    lifecycle.create(raising(AssertionError("called")))
-
-    lifecycle(event_of(ResponseURL=url), context)
+    adapter_of()(event_of(ResponseURL=url), context)
 
     assert aws.answers == []
     assert "an event without ResponseURL cannot be answered" in logged.getvalue()
@@ -56,9 +59,9 @@ def test_an_event_without_an_address_is_logged_and_nothing_else(
     ("type_", "shown"), [("Read", "'Read'"), ("create", "'create'"), (None, "NoneType"), (["Create"], "list")]
 )
 def test_an_unknown_type_of_request_fails_with_a_reason(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext, type_: Any, shown: str
+    adapter_of: AdapterOf, aws: FakeAws, event_of: Event, context: FakeContext, type_: Any, shown: str
 ) -> None:
-    lifecycle(event_of(type_), context)
+    adapter_of()(event_of(type_), context)
 
     (answer,) = aws.documents
     assert answer["Status"] == "FAILED"
@@ -66,27 +69,25 @@ def test_an_unknown_type_of_request_fails_with_a_reason(
 
 
 def test_an_exception_is_told_with_its_kind(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
+    adapter_of: AdapterOf, aws: FakeAws, event_of: Event, context: FakeContext
 ) -> None:
-    lifecycle.create(raising(KeyError("pipeline")))
-
-    lifecycle(event_of(), context)
+    adapter_of(begin=raising(KeyError("pipeline")))(event_of(), context)
 
     assert aws.documents[0]["Reason"] == "KeyError: 'pipeline'"
 
 
 def test_a_reason_does_not_quote_the_address_of_the_answer(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
+    adapter_of: AdapterOf, aws: FakeAws, event_of: Event, context: FakeContext
 ) -> None:
-    lifecycle.create(raising(OSError(f"cannot reach {RESPONSE_URL} (?X-Amz-Signature=0f1e2d3c4b5a)")))
-
-    lifecycle(event_of(), context)
+    adapter_of(begin=raising(OSError(f"cannot reach {RESPONSE_URL} (?X-Amz-Signature=0f1e2d3c4b5a)")))(
+        event_of(), context
+    )
 
     assert aws.documents[0]["Reason"] == "OSError: cannot reach [secret] (?[secret])"
 
 
 def test_no_credentials_are_in_a_reason_or_the_log(
-    lifecycle: Any,
+    adapter_of: AdapterOf,
     aws: FakeAws,
     event_of: Event,
     context: FakeContext,
@@ -95,36 +96,12 @@ def test_no_credentials_are_in_a_reason_or_the_log(
 ) -> None:
     token = "IQoJb3JpZ2luX2VjEJr//////////wEaCXVzLWVhc3QtMSJHMEUC"
     monkeypatch.setenv("AWS_SESSION_TOKEN", token)
-    lifecycle.create(raising(Denied(f"SignatureDoesNotMatch: canonical: x-amz-security-token:{token}")))
-
-    lifecycle(event_of(), context)
+    adapter_of(begin=raising(Denied(f"SignatureDoesNotMatch: canonical: x-amz-security-token:{token}")))(
+        event_of(), context
+    )
 
     assert aws.documents[0]["Reason"].endswith("x-amz-security-token:[secret]")
     assert token not in logged.getvalue()
-
-
-def test_an_event_without_a_signed_time_carries_when_it_came(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
-) -> None:
-    lifecycle.create(lambda event, context: DONE)
-    plain, signed = event_of(), event_of(ResponseURL="https://s3.example/?X-Amz-Date=20250131T100000Z")
-
-    for event in (plain, signed):
-        lifecycle(event, context)
-
-    assert plain[ARRIVED_AT] == aws.time.now().timestamp()
-    assert ARRIVED_AT not in signed
-
-
-def test_a_function_that_returns_nothing_is_answered_for(
-    lifecycle: Any, aws: FakeAws, event_of: Event, context: FakeContext
-) -> None:
-    lifecycle.create(lambda event, context: None)
-    lifecycle.poll_create(lambda event, context: None)
-
-    lifecycle(event_of(), context)
-
-    assert aws.documents[0]["PhysicalResourceId"] == "weather/not-started"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -257,3 +234,15 @@ def test_a_delete_of_properties_that_break_the_reading_itself_succeeds(
 
     (answer,) = aws.documents
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather/run-1")
+
+
+@pytest.mark.parametrize("type_", ["Create", "Update"])
+def test_a_deploy_of_properties_that_break_the_reading_itself_fails(
+    aws: FakeAws, context: FakeContext, event_of: Event, monkeypatch: pytest.MonkeyPatch, type_: str
+) -> None:
+    monkeypatch.setattr(Properties, "parse", lambda properties: 1 / 0)
+
+    Handler(aws, GROUP)(event_of(type_, OldResourceProperties={}), context)
+
+    (answer,) = aws.documents
+    assert (answer["Status"], answer["Reason"]) == ("FAILED", "ZeroDivisionError: division by zero")

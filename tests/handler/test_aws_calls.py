@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.retries.standard import ThrottledRetryableChecker
 
 from pipeline_reprocessing_handler import aws as aws_module
+from pipeline_reprocessing_handler import aws_errors, clients
+from pipeline_reprocessing_handler.aws import LONGEST_PAUSE
 from pipeline_reprocessing_handler.aws_errors import (
     Conflict,
     Denied,
@@ -23,10 +29,12 @@ from pipeline_reprocessing_handler.aws_errors import (
 
 if TYPE_CHECKING:
     from botocore.stub import Stubber
-    from tests.handler.conftest import FakeClock, Server
+    from tests.handler.conftest import FakeAws, FakeClock, Server
 
     from pipeline_reprocessing_handler.aws import Aws
 
+NOW = datetime(2025, 1, 31, 12, 0, tzinfo=UTC)
+STREAM: dict[str, Any] = {"logGroupName": "handler-logs", "logStreamName": "note"}
 NAME: dict[str, Any] = {"pipelineName": "weather"}
 DESCRIBED = {"pipeline": {"name": "weather"}}
 JSON = {"Content-Type": "application/json"}
@@ -43,7 +51,7 @@ TROUBLE: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws_module, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(clients, "READ_TIMEOUT", 0.3)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +102,7 @@ def test_all_that_the_sdk_takes_for_throttling_is_throttling() -> None:
         "ProvisionedThroughputExceededException",
         "TransactionInProgressException",
     }
-    assert {code for code in known if aws_module._MEANING.get(code) is not Throttled} <= foreign
+    assert {code for code in known if aws_errors._MEANING.get(code) is not Throttled} <= foreign
 
 
 def test_an_error_without_words_says_so(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
@@ -141,7 +149,7 @@ def test_a_call_that_cannot_be_made_is_refused(
     assert str(refused.value) == message
 
 
-def test_a_service_that_nobody_knows_is_refused(real_aws: Aws) -> None:
+def test_an_unknown_service_is_refused(real_aws: Aws) -> None:
     with pytest.raises(Refused, match=r"^iotmagic:describe cannot be called: Unknown service: 'iotmagic'"):
         real_aws.call("iotmagic", "describe")
 
@@ -155,22 +163,138 @@ def test_without_a_region_a_call_is_refused(real_aws: Aws, monkeypatch: pytest.M
         real_aws.call("logs", "describe_log_streams", logGroupName="handler-logs")
 
 
-@pytest.mark.parametrize(
-    ("code", "status"), [("ThrottlingException", 429), ("ServiceUnavailableException", 503)]
-)
-def test_a_call_is_repeated_with_growing_pauses(
-    real_aws: Aws, stub: Callable[[str], Stubber], code: str, status: int
+def later(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def failing(clock: FakeClock, fault: Fault, times: float = math.inf) -> Callable[[], datetime]:
+    """An attempt that fails so often, and then gives the time."""
+    left = times
+
+    def attempt() -> datetime:
+        nonlocal left
+        if left > 0:
+            left -= 1
+            raise fault
+        return clock.now()
+
+    return attempt
+
+
+@pytest.mark.parametrize("fault", [Throttled("busy"), Unclear("oops")])
+def test_what_can_pass_is_repeated_until_the_patience_is_over(
+    aws: FakeAws, clock: FakeClock, fault: Fault
 ) -> None:
-    clock: Any = real_aws.clock
+    patient = aws.patient(later(180))
+
+    assert patient.repeat(failing(clock, fault, 12)) > later(60)
+    clock.moment = NOW
+    with pytest.raises(type(fault)):
+        patient.repeat(failing(clock, fault))
+
+    assert later(170) <= clock.now() <= later(180)
+
+
+def test_without_patience_nothing_is_repeated(aws: FakeAws, clock: FakeClock) -> None:
+    aws.patient(later(180))
+
+    for fault in (Throttled("busy"), Unclear("oops"), Unreachable("none"), Denied("no")):
+        with pytest.raises(type(fault)):
+            aws.repeat(failing(clock, fault, 1))
+
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize(
+    "fault", [Refused("no"), Missing("gone"), Conflict("it exists"), PerhapsOurs("it exists")]
+)
+def test_what_will_not_change_is_not_repeated(aws: FakeAws, clock: FakeClock, fault: Fault) -> None:
+    patient = aws.patient(later(180), denials_pass_until=later(60))
+
+    with pytest.raises(type(fault)):
+        patient.repeat(failing(clock, fault, 1))
+
+    assert clock.slept == []
+
+
+def test_a_refusal_of_iam_is_repeated_while_the_role_is_new(aws: FakeAws, clock: FakeClock) -> None:
+    patient = aws.patient(later(180), denials_pass_until=later(60))
+
+    with pytest.raises(Denied):
+        patient.repeat(failing(clock, Denied("no")))
+
+    assert later(50) <= clock.now() <= later(60)
+
+
+def test_the_time_of_a_new_role_is_not_begun_anew_with_each_call(aws: FakeAws, clock: FakeClock) -> None:
+    clock.sleep(59.9)
+
+    with pytest.raises(Denied):
+        aws.patient(later(180), denials_pass_until=later(60)).repeat(failing(clock, Denied("no")))
+
+    assert clock.now() == later(59.9)
+
+
+def test_a_service_without_a_connection_is_tried_for_half_a_minute(aws: FakeAws, clock: FakeClock) -> None:
+    clock.sleep(100)
+
+    with pytest.raises(Unreachable):
+        aws.patient(later(180)).repeat(failing(clock, Unreachable("none")))
+    assert later(120) <= clock.now() <= later(130)
+
+    clock.moment = later(170)
+    with pytest.raises(Unreachable):
+        aws.patient(later(180)).repeat(failing(clock, Unreachable("none")))
+    assert clock.now() <= later(180)
+
+
+def test_pauses_double_to_the_longest_and_lie_in_the_upper_half(aws: FakeAws, clock: FakeClock) -> None:
+    most = [1, 2, 4, 8, *[LONGEST_PAUSE] * 2000]
+
+    pauses = list(islice(aws.pauses(), len(most)))
+
+    assert all(longest / 2 <= pause <= longest for pause, longest in zip(pauses, most, strict=True))
+    assert len(set(pauses[4:])) > 1900  # the requests of twenty resources do not meet again
+    assert min(pauses[4:]) < 0.55 * LONGEST_PAUSE < 0.95 * LONGEST_PAUSE < max(pauses[4:])
+
+
+def test_the_pauses_of_a_repeated_call_are_those(aws: FakeAws, clock: FakeClock) -> None:
+    aws.patient(later(180)).repeat(failing(clock, Throttled("busy"), 6))
+
+    assert clock.slept == list(islice(aws_module.Aws(clock, Random(0)).pauses(), 6))
+
+
+@pytest.mark.parametrize(
+    ("fault", "may_pass"),
+    [
+        (Throttled("busy"), True),
+        (Unclear("oops"), True),
+        (Unreachable("none"), True),
+        (Denied("no"), True),
+        (Refused("no"), False),
+        (Missing("gone"), False),
+        (Conflict("it exists"), False),
+    ],
+)
+def test_what_may_pass_within_the_patience_is_known(
+    aws: FakeAws, clock: FakeClock, fault: Fault, may_pass: bool
+) -> None:
+    patient = aws.patient(later(180), denials_pass_until=later(60))
+
+    assert patient.may_pass(fault) is may_pass
+    clock.sleep(180)
+    assert not patient.may_pass(fault)
+
+
+def test_a_call_of_a_patient_aws_is_repeated(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
     stubber = stub("iotanalytics")
-    for _ in range(4):
-        stubber.add_client_error("describe_pipeline", code, "later", status)
+    stubber.add_client_error("describe_pipeline", "ThrottlingException", "later", 429)
+    stubber.add_client_error("describe_pipeline", "ServiceUnavailableException", "later", 503)
     stubber.add_response("describe_pipeline", DESCRIBED, NAME)
 
-    answer = real_aws.call("iotanalytics", "describe_pipeline", **NAME)
+    answer = real_aws.patient(later(60)).call("iotanalytics", "describe_pipeline", **NAME)
 
     assert answer["pipeline"] == {"name": "weather"}
-    assert clock.slept == [1, 2, 4, 8]
 
 
 def test_what_exists_after_a_lost_answer_may_have_been_made_by_the_same_call(
@@ -178,10 +302,11 @@ def test_what_exists_after_a_lost_answer_may_have_been_made_by_the_same_call(
 ) -> None:
     stubber = stub("logs")
     stubber.add_client_error("create_log_stream", "ServiceUnavailableException", "later", 503)
+    stubber.add_client_error("create_log_stream", "ThrottlingException", "later", 400)
     stubber.add_client_error("create_log_stream", "ResourceAlreadyExistsException", "it exists", 400)
 
     with pytest.raises(PerhapsOurs, match="it exists"):
-        real_aws.call("logs", "create_log_stream", logGroupName="handler-logs", logStreamName="mark")
+        real_aws.patient(later(60)).call("logs", "create_log_stream", **STREAM)
 
 
 def test_what_exists_after_a_throttled_call_was_made_by_another(
@@ -192,90 +317,9 @@ def test_what_exists_after_a_throttled_call_was_made_by_another(
     stubber.add_client_error("create_log_stream", "ResourceAlreadyExistsException", "it exists", 400)
 
     with pytest.raises(Conflict) as raised:
-        real_aws.call("logs", "create_log_stream", logGroupName="handler-logs", logStreamName="mark")
+        real_aws.patient(later(60)).call("logs", "create_log_stream", **STREAM)
 
     assert type(raised.value) is Conflict
-
-
-def test_a_call_is_not_repeated_for_ever(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
-    stubber = stub("iotanalytics")
-    for _ in range(5):
-        stubber.add_client_error("describe_pipeline", "ThrottlingException", "later", 429)
-
-    with pytest.raises(Throttled):
-        real_aws.call("iotanalytics", "describe_pipeline", **NAME)
-
-
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        ("ResourceNotFoundException", 404),
-        ("ResourceAlreadyExistsException", 409),
-        ("InvalidRequestException", 400),
-    ],
-)
-def test_what_will_not_change_is_not_repeated(
-    real_aws: Aws, stub: Callable[[str], Stubber], code: str, status: int
-) -> None:
-    clock: Any = real_aws.clock
-    stub("iotanalytics").add_client_error("start_pipeline_reprocessing", code, "no", status)
-
-    with pytest.raises((Missing, Conflict, Refused)):
-        real_aws.call("iotanalytics", "start_pipeline_reprocessing", **NAME)
-
-    assert clock.slept == []
-
-
-@pytest.mark.parametrize(
-    ("code", "status"), [("ThrottlingException", 429), ("InternalFailureException", 500)]
-)
-def test_a_call_that_must_be_sent_once_is_not_repeated(
-    real_aws: Aws, stub: Callable[[str], Stubber], code: str, status: int
-) -> None:
-    clock: Any = real_aws.clock
-    stub("iotanalytics").add_client_error("start_pipeline_reprocessing", code, "no", status)
-
-    with pytest.raises((Throttled, Unclear)):
-        real_aws.call("iotanalytics", "start_pipeline_reprocessing", once=True, **NAME)
-
-    assert clock.slept == []
-
-
-def test_a_refusal_of_iam_is_final(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
-    clock: Any = real_aws.clock
-    stub("iotanalytics").add_client_error("describe_pipeline", "AccessDeniedException", "no", 403)
-
-    with pytest.raises(Denied):
-        real_aws.call("iotanalytics", "describe_pipeline", **NAME)
-
-    assert clock.slept == []
-
-
-def test_a_new_role_is_given_a_minute_to_become_known(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
-    clock: Any = real_aws.clock
-    stubber = stub("iotanalytics")
-    for _ in range(9):
-        stubber.add_client_error("start_pipeline_reprocessing", "AccessDeniedException", "no", 403)
-    stubber.add_response("start_pipeline_reprocessing", {"reprocessingId": "9d31"}, NAME)
-
-    real_aws.expect_new_permissions()
-    answer = real_aws.call("iotanalytics", "start_pipeline_reprocessing", once=True, **NAME)
-
-    assert answer["reprocessingId"] == "9d31"  # IAM refused, so that nothing was started before
-    assert sum(clock.slept) == 55
-
-
-def test_after_a_minute_a_refusal_of_iam_is_believed(real_aws: Aws, stub: Callable[[str], Stubber]) -> None:
-    clock: Any = real_aws.clock
-    stubber = stub("iotanalytics")
-    for _ in range(10):
-        stubber.add_client_error("describe_pipeline", "AccessDeniedException", "no", 403)
-
-    real_aws.expect_new_permissions()
-    with pytest.raises(Denied):
-        real_aws.call("iotanalytics", "describe_pipeline", **NAME)
-
-    assert sum(clock.slept) <= 60
 
 
 @pytest.mark.loopback
@@ -284,9 +328,7 @@ def test_a_start_goes_over_the_wire_once(real_aws: Aws, server: Server, trouble:
     server.answers = [trouble, RUN]
 
     with pytest.raises(Unclear, match=r"^iotanalytics:start_pipeline_reprocessing"):
-        real_aws.call(
-            "iotanalytics", "start_pipeline_reprocessing", once=True, endpoint_url=server.url, **NAME
-        )
+        real_aws.patient(later(60)).send("iotanalytics", "start_pipeline_reprocessing", server.url, NAME)
 
     assert [request.method for request in server.received] == ["POST"]
 
@@ -295,27 +337,26 @@ def test_a_start_goes_over_the_wire_once(real_aws: Aws, server: Server, trouble:
 @pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)
 def test_another_call_goes_over_the_wire_again(real_aws: Aws, server: Server, trouble: Any) -> None:
     server.answers = [trouble, (200, JSON, b'{"pipeline": {"name": "weather"}}')]
+    patient = real_aws.patient(later(60))
 
-    answer = real_aws.call("iotanalytics", "describe_pipeline", endpoint_url=server.url, **NAME)
+    answer = patient.call("iotanalytics", "describe_pipeline", endpoint_url=server.url, **NAME)
 
     assert answer["pipeline"] == {"name": "weather"}
     assert [request.method for request in server.received] == ["GET", "GET"]
 
 
 @pytest.mark.loopback
-def test_nothing_on_top_of_our_own_repeats_is_sent(real_aws: Aws, server: Server) -> None:
+def test_the_sdk_repeats_nothing_by_itself(real_aws: Aws, server: Server) -> None:
     server.answers = [TROUBLE["503"]]
 
     with pytest.raises(Unclear):
         real_aws.call("iotanalytics", "describe_pipeline", endpoint_url=server.url, **NAME)
 
-    assert len(server.received) == 1 + aws_module.REPEATS
+    assert len(server.received) == 1
 
 
 @pytest.mark.loopback
-def test_a_port_that_nobody_listens_on_gives_no_answer(
-    real_aws: Aws, unused_tcp_port_url: Callable[[], str]
-) -> None:
+def test_a_closed_port_gives_no_answer(real_aws: Aws, unused_tcp_port_url: Callable[[], str]) -> None:
     with pytest.raises(
         Unreachable,
         match=r"^iotanalytics:describe_pipeline got no answer: Could not connect to the endpoint URL",
@@ -327,9 +368,7 @@ def test_a_port_that_nobody_listens_on_gives_no_answer(
 def test_an_answer_that_is_no_answer_of_the_service_is_unclear(real_aws: Aws, server: Server) -> None:
     server.answers = [(200, {"Content-Type": "text/html"}, b"<html>Please log in")]
 
-    with pytest.raises(
-        Unclear, match=r"^cloudformation:describe_stacks got an answer that nobody can read: "
-    ):
+    with pytest.raises(Unclear, match=r"^cloudformation:describe_stacks got an unreadable answer: "):
         real_aws.call("cloudformation", "describe_stacks", endpoint_url=server.url, StackName="weather")
 
 

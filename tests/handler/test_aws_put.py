@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from pipeline_reprocessing_handler import aws as aws_module
+from pipeline_reprocessing_handler import clients
 from pipeline_reprocessing_handler.aws_errors import Unclear
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ BODY = b'{"Status": "SUCCESS"}'
 
 @pytest.fixture(autouse=True)
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws_module, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(clients, "READ_TIMEOUT", 0.3)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_trouble_on_the_way_is_sent_once_and_told_without_the_address(
 
 
 @pytest.mark.loopback
-def test_a_port_that_nobody_listens_on_is_told_without_the_address(
+def test_a_closed_port_is_told_without_the_address(
     real_aws: Aws, unused_tcp_port_url: Callable[[], str]
 ) -> None:
     with pytest.raises(Unclear) as unclear:
@@ -100,7 +100,7 @@ def test_a_port_that_nobody_listens_on_is_told_without_the_address(
 
 
 @pytest.mark.loopback
-def test_a_certificate_that_nobody_vouches_for_is_refused(
+def test_a_certificate_of_an_unknown_authority_is_refused(
     real_aws: Aws, tls_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")

@@ -1,69 +1,82 @@
-"""The decisions about a Create: a run is started once, and whoever comes again adopts it."""
+"""The decisions about a Create: a run is started once, and a repeated request adopts it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline_reprocessing_handler.aws_errors import Conflict, Denied, Fault, Throttled
-from pipeline_reprocessing_handler.ledger import SUPERSEDING, Ledger
-from pipeline_reprocessing_handler.lifecycle import LAST_WORD, Reprocessing, Settled, Waiting
+from pipeline_reprocessing_handler.aws_errors import Denied, Missing, Throttled
+from pipeline_reprocessing_handler.invocation import LAST_WORD, MADE_AT, START_BY, Waiting
+from pipeline_reprocessing_handler.ledger import Ledger
+from pipeline_reprocessing_handler.lifecycle import Lifecycle
 from pipeline_reprocessing_handler.pipelines import State, Status
+from pipeline_reprocessing_handler.response import Answer
 from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
-    from tests.handler.conftest import FakeClock, FakePipeline
+    from tests.handler.conftest import FakeAws, FakeClock, FakePipeline
 
-    Open = Callable[..., Reprocessing]
+    Open = Callable[..., Lifecycle]
 
 NOW = datetime(2025, 1, 31, 12, 0, tzinfo=UTC)
 RUNNING = Status(State.RUNNING)
+SIGNAL_URL = "https://signals.example/wait?Signature=77aa"
+AGAIN = {"RequestId": "5f2a-10"}
 
 
-def waiting_for(run_id: str = "run-1", *, minutes: float = 50) -> Waiting:
-    return Waiting(
-        run_id=run_id,
-        started_at=NOW.timestamp(),
-        deadline=(NOW + timedelta(minutes=minutes)).timestamp(),
-        stack_status="CREATE_IN_PROGRESS",
-        listed_at=NOW.timestamp(),
-    )
-
-
-def test_a_create_starts_a_run_and_waits(reprocessing: Open, pipeline: FakePipeline) -> None:
-    outcome = reprocessing().begin()
+def test_a_create_starts_a_run_and_hands_the_wait_over(
+    lifecycle_of: Open, pipeline: FakePipeline, aws: FakeAws, waiting_for: Callable[..., Waiting]
+) -> None:
+    outcome = lifecycle_of().create_or_update()
 
     assert outcome == waiting_for()
     assert pipeline.states == {"run-1": RUNNING}
+    (handed_over,) = aws.invocations
+    assert Waiting(**json.loads(handed_over["Payload"])["CrHelperData"]) == outcome
 
 
-def test_the_state_of_a_wait_survives_json() -> None:
-    assert Waiting(**waiting_for().state()) == waiting_for()
+def test_a_create_notes_itself_before_anything_else(lifecycle_of: Open, aws: FakeAws) -> None:
+    create = lifecycle_of()
+
+    create.create_or_update()
+
+    assert aws.operations()[0] == "create_log_stream"
+    assert aws.notes()[0] == f"asks~Create~{create.invocation.properties.digest}"
 
 
-def test_a_wait_ends_in_time_for_the_answer(reprocessing: Open, clock: FakeClock) -> None:
-    repeated = reprocessing(Wait={"TimeoutSeconds": "60"})
-    clock.sleep(200)  # the run was hard to start
+@pytest.mark.parametrize(("late", "wait"), [(0, 60), (200, 60), (235, 360 - 90 - 235)])
+def test_a_wait_ends_in_time_for_the_answer(
+    lifecycle_of: Open, clock: FakeClock, late: int, wait: int
+) -> None:
+    create = lifecycle_of(Wait={"TimeoutSeconds": "60"})
+    clock.sleep(late)  # the run was hard to start
 
-    outcome = repeated.begin()
+    outcome = create.create_or_update()
 
     assert isinstance(outcome, Waiting)
-    assert outcome.deadline == (NOW + timedelta(seconds=200 + 60)).timestamp()
-    clock.sleep(35)  # and harder still
-    shortened = repeated.begin()
-    assert isinstance(shortened, Waiting)
-    assert shortened.deadline == (NOW + timedelta(seconds=60 + 300) - LAST_WORD).timestamp()
-    assert outcome.deadline + LAST_WORD.total_seconds() <= (NOW + timedelta(seconds=60 + 300)).timestamp()
+    assert outcome.deadline == (NOW + timedelta(seconds=late + wait)).timestamp()
 
 
-def test_without_a_wait_the_run_goes_on_by_itself(reprocessing: Open, pipeline: FakePipeline) -> None:
-    outcome = reprocessing(Wait=None, Messages={"EndTime": "2025-01-31T00:00:00Z"}).begin()
+def test_a_long_wait_is_answered_when_its_run_is_handed_over(lifecycle_of: Open, aws: FakeAws) -> None:
+    outcome = lifecycle_of(Wait={"TimeoutSeconds": "43200", "SignalUrl": SIGNAL_URL}).create_or_update()
 
-    assert outcome == Settled(
-        "weather/run-1",
+    assert isinstance(outcome, Answer)
+    assert (outcome.succeeded, outcome.data["Status"], outcome.ends_wait) == (True, "RUNNING", False)
+    waiting = json.loads(aws.invocations[0]["Payload"])["CrHelperData"]
+    assert waiting["deadline"] == (NOW + timedelta(hours=12) - LAST_WORD).timestamp()
+
+
+def test_without_a_wait_the_run_goes_on_by_itself(
+    lifecycle_of: Open, pipeline: FakePipeline, aws: FakeAws
+) -> None:
+    outcome = lifecycle_of(Wait=None, Messages={"EndTime": "2025-01-31T00:00:00Z"}).create_or_update()
+
+    assert outcome == Answer(
+        "weather/run-1/1738324800",
         {
             "ReprocessingId": "run-1",
             "Status": "RUNNING",
@@ -80,26 +93,24 @@ def test_without_a_wait_the_run_goes_on_by_itself(reprocessing: Open, pipeline: 
             "MessagesFailed": "",
         },
     )
-    assert pipeline.cancelled == []
+    assert (pipeline.cancelled, aws.invocations) == ([], [])
 
 
-def test_a_request_that_comes_again_is_one_run(reprocessing: Open, pipeline: FakePipeline) -> None:
-    again = {"RequestId": "5f2a-10"}
-
-    first, second = reprocessing(event=again).begin(), reprocessing(event=again).begin()
+def test_a_request_that_comes_again_is_one_run(lifecycle_of: Open, pipeline: FakePipeline) -> None:
+    first = lifecycle_of(event=AGAIN).create_or_update()
+    second = lifecycle_of(event=AGAIN).create_or_update()
 
     assert first == second
     assert len(pipeline.states) == 1
 
 
 def test_a_request_that_comes_again_after_its_answer_starts_nothing(
-    reprocessing: Open, pipeline: FakePipeline, ledger: Ledger
+    lifecycle_of: Open, pipeline: FakePipeline, ledger_of: Callable[..., Ledger]
 ) -> None:
-    for mark in ("before=0", "answer-1", "answer-sent"):
-        ledger.mark("5f2a-10", mark)
+    ledger_of("5f2a-10").note("answer~Create~SUCCESS")
 
     with pytest.raises(Failure) as failure:
-        reprocessing(event={"RequestId": "5f2a-10"}).begin()
+        lifecycle_of(event=AGAIN).create_or_update()
 
     assert str(failure.value) == (
         "pipeline 'weather': the request came again after it was answered; nothing is done"
@@ -107,29 +118,27 @@ def test_a_request_that_comes_again_after_its_answer_starts_nothing(
     assert pipeline.states == {}
 
 
-def test_a_request_that_comes_too_late_starts_nothing(
-    reprocessing: Open, pipeline: FakePipeline, clock: FakeClock
+def test_a_request_that_arrives_after_its_timeout_starts_nothing(
+    lifecycle_of: Open, pipeline: FakePipeline, aws: FakeAws, clock: FakeClock
 ) -> None:
-    late = reprocessing()
-    clock.sleep(240)
+    late = lifecycle_of(Wait=None)
+    clock.sleep(300)
 
     with pytest.raises(Failure) as failure:
-        late.begin()
+        late.create_or_update()
 
-    assert str(failure.value) == (
-        "pipeline 'weather': the run could not be started within 4 minutes of the request"
-    )
-    assert pipeline.states == {}
+    assert str(failure.value) == "pipeline 'weather': the request arrived after its timeout"
+    assert (pipeline.states, aws.sent) == ({}, [])
 
 
-def test_a_resource_that_was_removed_meanwhile_starts_nothing(
-    reprocessing: Open, pipeline: FakePipeline, ledger: Ledger
+@pytest.mark.parametrize("asks", ["asks~Delete~", "asks~Update~0123"])
+def test_a_resource_that_was_removed_or_updated_meanwhile_starts_nothing(
+    lifecycle_of: Open, pipeline: FakePipeline, ledger_of: Callable[..., Ledger], asks: str
 ) -> None:
-    create = reprocessing()
-    ledger.mark(SUPERSEDING, f"{NOW.timestamp() + 30:.3f}=5f2a-11")
+    ledger_of("5f2a-11", made_at=NOW + timedelta(seconds=30)).note(asks)
 
     with pytest.raises(Failure) as failure:
-        create.begin()
+        lifecycle_of().create_or_update()
 
     assert (
         str(failure.value) == "pipeline 'weather': superseded before its run was started, by a later request"
@@ -137,52 +146,129 @@ def test_a_resource_that_was_removed_meanwhile_starts_nothing(
     assert pipeline.states == {}
 
 
-def test_a_service_that_is_busy_for_ever_fails_the_deploy_in_time(
-    reprocessing: Open, pipeline: FakePipeline, clock: FakeClock
+def test_a_request_that_is_superseded_while_it_starts_ends_its_run(
+    lifecycle_of: Open,
+    pipeline: FakePipeline,
+    ledger_of: Callable[..., Ledger],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pipeline.trouble["start"] = [Throttled("iotanalytics:start_pipeline_reprocessing: busy")] * 1000
+    start = pipeline.start
 
-    with pytest.raises(Failure) as failure:
-        reprocessing().begin()
+    def superseded_meanwhile(*args: Any) -> str:
+        run_id = start(*args)
+        ledger_of("5f2a-11", made_at=NOW + timedelta(seconds=1)).note("asks~Update~0123")
+        return run_id
 
-    assert str(failure.value) in (
-        "pipeline 'weather': the run could not be started within 4 minutes of the request",
-        "pipeline 'weather': the run could not be started: iotanalytics:start_pipeline_reprocessing: busy",
-    )
-    assert clock.now() <= NOW + timedelta(minutes=5)
-    assert failure.value.physical_id is None
+    monkeypatch.setattr(pipeline, "start", superseded_meanwhile)
 
+    with pytest.raises(Failure, match="superseded while its run was started, by a later request") as failure:
+        lifecycle_of().create_or_update()
 
-def test_what_is_refused_at_the_start_names_the_pipeline(reprocessing: Open, pipeline: FakePipeline) -> None:
-    pipeline.trouble["bookmark"] = [Denied("iotanalytics:describe_pipeline: AccessDenied: no")]
-
-    with pytest.raises(Failure) as failure:
-        reprocessing().begin()
-
-    assert str(failure.value) == "pipeline 'weather': iotanalytics:describe_pipeline: AccessDenied: no"
+    assert failure.value.physical_id == "weather/run-1/1738324800"
+    assert pipeline.runs_cancelled() == ["run-1"]
 
 
-@pytest.mark.parametrize("fault", [Conflict("busy"), Throttled("busy")])
-def test_a_start_that_is_not_taken_is_tried_again(
-    reprocessing: Open, pipeline: FakePipeline, clock: FakeClock, fault: Fault
+def test_of_two_runs_that_were_noted_the_first_stays(
+    lifecycle_of: Open, pipeline: FakePipeline, ledger_of: Callable[..., Ledger]
 ) -> None:
-    pipeline.trouble["start"] = [fault, fault]
+    pipeline.states["run-1"] = RUNNING
+    ledger_of("5f2a-10").note("run~run-1")
 
-    outcome = reprocessing().begin()
+    outcome = lifecycle_of(event=AGAIN).create_or_update()
 
     assert isinstance(outcome, Waiting)
     assert outcome.run_id == "run-1"
-    assert clock.slept == [1, 2]
+    assert pipeline.runs_cancelled() == ["run-2"]
+
+
+def test_a_run_goes_on_when_the_ledger_has_gone_after_its_start(
+    lifecycle_of: Open, pipeline: FakePipeline, aws: FakeAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = pipeline.start
+
+    def and_then(*args: Any) -> str:
+        run_id = start(*args)
+        aws.scripts["describe_log_streams"] = [Denied("no")]
+        return run_id
+
+    monkeypatch.setattr(pipeline, "start", and_then)
+
+    assert isinstance(lifecycle_of().create_or_update(), Waiting)
+
+
+def test_without_its_note_nothing_is_started(
+    lifecycle_of: Open, pipeline: FakePipeline, aws: FakeAws
+) -> None:
+    aws.scripts["create_log_stream"] = [Missing("no such log group")]
+
+    with pytest.raises(Failure) as failure:
+        lifecycle_of().create_or_update()
+
+    assert str(failure.value) == (
+        "pipeline 'weather': the handler's log group 'handler-logs' does not exist; "
+        "create it under that name and deploy again"
+    )
+    assert pipeline.states == {}
+
+
+def test_what_is_refused_at_the_start_names_the_pipeline(lifecycle_of: Open, pipeline: FakePipeline) -> None:
+    pipeline.trouble["start"] = [Denied("stepfunctions:start_execution: AccessDenied: no")]
+
+    with pytest.raises(Failure) as failure:
+        lifecycle_of().create_or_update()
+
+    assert str(failure.value) == (
+        "pipeline 'weather': the run could not be started: stepfunctions:start_execution: AccessDenied: no"
+    )
+    assert failure.value.physical_id is None
+
+
+def test_a_create_asks_for_the_stack_once(lifecycle_of: Open, aws: FakeAws, clock: FakeClock) -> None:
+    aws.scripts["describe_stacks"] = [Throttled("busy")]
+
+    outcome = lifecycle_of().create_or_update()
+
+    assert isinstance(outcome, Waiting)
+    assert outcome.stack_status == ""
+    assert clock.now() == NOW
 
 
 def test_a_request_that_comes_again_when_its_time_is_up_ends_its_run(
-    reprocessing: Open, pipeline: FakePipeline, clock: FakeClock
+    lifecycle_of: Open, pipeline: FakePipeline, clock: FakeClock
 ) -> None:
-    again = {"RequestId": "5f2a-10"}
-    reprocessing(Wait={"TimeoutSeconds": "60"}, event=again).begin()
+    lifecycle_of(Wait={"TimeoutSeconds": "60"}, event=AGAIN).create_or_update()
     clock.sleep(300)
 
+    dated = {**AGAIN, MADE_AT: NOW.timestamp()}
     with pytest.raises(Failure, match="not finished within"):
-        reprocessing(Wait={"TimeoutSeconds": "60"}, event=again).begin()
+        lifecycle_of(Wait={"TimeoutSeconds": "60"}, event=dated).create_or_update()
 
     assert pipeline.states["run-1"] == Status(State.CANCELLED)
+
+
+@pytest.mark.parametrize(
+    ("type_", "status"),
+    [
+        ("Create", "ROLLBACK_IN_PROGRESS"),
+        ("Create", "UPDATE_ROLLBACK_IN_PROGRESS"),
+        ("Create", "DELETE_IN_PROGRESS"),
+        ("Update", "DELETE_IN_PROGRESS"),
+        ("Update", "ROLLBACK_IN_PROGRESS"),
+    ],
+)
+def test_a_request_that_its_stack_has_given_up_starts_nothing(
+    lifecycle_of: Open, pipeline: FakePipeline, aws: FakeAws, type_: str, status: str
+) -> None:
+    aws.stack_status = status
+
+    with pytest.raises(Failure) as failure:
+        lifecycle_of(type_, was={"Trigger": "b" * 64}).create_or_update()
+
+    assert str(failure.value) == (
+        f"pipeline 'weather': superseded before its run was started, the stack is in {status}"
+    )
+    assert pipeline.states == {}
+
+
+def test_the_time_to_start_leaves_the_last_word() -> None:
+    assert timedelta(minutes=5) == START_BY + LAST_WORD

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,20 @@ import crhelper
 import pytest
 
 from pipeline_reprocessing_handler import index
-from pipeline_reprocessing_handler.aws_errors import Denied
+from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Throttled, Unclear
+from pipeline_reprocessing_handler.crhelper_adapter import NotDelivered
 from pipeline_reprocessing_handler.index import Handler
-from pipeline_reprocessing_handler.request import ARRIVED_AT
+from pipeline_reprocessing_handler.invocation import MADE_AT, START_BY
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeContext
 
     Event = Callable[..., dict[str, Any]]
 
+NOW = datetime(2025, 1, 31, 12, 0, tzinfo=UTC)
 GROUP = "handler-logs"
 MACHINE = "arn:aws:states:eu-west-1:123456789012:stateMachine:Replay-1"
+RESPONSE_URL = "https://answers.example/s3?X-Amz-Signature=0f1e2d3c4b5a"
 SIGNAL_URL = "https://signals.example/wait?Signature=77aa"
 
 
@@ -61,7 +65,7 @@ def test_the_waiting_is_handed_to_the_function_itself(
     assert (invocation["FunctionName"], invocation["InvocationType"]) == ("handler", "Event")
     continuation = handed_over(aws)
     waiting = continuation.pop("CrHelperData")
-    assert continuation == {**event, "CrHelperPoll": True}
+    assert continuation == {**event, "CrHelperPoll": True, MADE_AT: aws.time.now().timestamp()}
     assert waiting["run_id"].startswith("Backfill-")
     assert aws.answers == []
 
@@ -75,7 +79,7 @@ def test_a_continuation_waits_and_answers(
     handler(handed_over(aws), context)
 
     (answer,) = aws.documents
-    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", f"Replay-1/{run_id}")
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", f"Replay-1/{run_id}/1738324800")
     assert answer["Data"]["Status"] == "SUCCEEDED"
     assert len(aws.invocations) == 1
 
@@ -108,7 +112,7 @@ def test_an_answer_has_the_numbers_of_the_execution(
     }
 
 
-@pytest.mark.parametrize(("remaining", "waits"), [(900_000, 870), (60_000, 45), (100_000, 75)])
+@pytest.mark.parametrize(("remaining", "waits"), [(900_000, 570), (60_000, 36), (100_000, 60)])
 def test_a_continuation_hands_over_before_its_time_is_up(
     handler: Handler,
     aws: FakeAws,
@@ -140,7 +144,7 @@ def test_a_chain_of_continuations_carries_the_time_of_its_request(
     for _ in range(2):
         handler(handed_over(aws), context)
 
-    assert handed_over(aws)[ARRIVED_AT] == arrived
+    assert handed_over(aws)[MADE_AT] == arrived
     assert handed_over(aws)["CrHelperData"]["started_at"] == arrived
 
 
@@ -157,10 +161,10 @@ def test_a_chain_ends_at_its_deadline(
     (answer,) = aws.documents
     assert answer["Status"] == "FAILED"
     assert answer["Reason"].endswith(": not finished within 50 minutes, and cancelled")
-    assert len(aws.invocations) == 4
+    assert len(aws.invocations) == 6  # one in 9.5 minutes of fifty
 
 
-def test_where_nobody_can_wait_the_run_is_ended(
+def test_a_run_that_cannot_be_waited_for_is_ended(
     handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
 ) -> None:
     aws.scripts["invoke"] = [Denied("lambda:invoke: AccessDeniedException: no")]
@@ -170,7 +174,9 @@ def test_where_nobody_can_wait_the_run_is_ended(
     (answer,) = aws.documents
     assert answer["Status"] == "FAILED"
     assert answer["Reason"].startswith("pipeline 'Replay-1', run 'Backfill-")
-    assert answer["Reason"].endswith(": nobody can wait for it: lambda:invoke: AccessDeniedException: no")
+    assert answer["Reason"].endswith(
+        ": the next invocation cannot be called: lambda:invoke: AccessDeniedException: no"
+    )
     assert answer["PhysicalResourceId"].startswith("Replay-1/Backfill-")
     assert "stop_execution" in aws.operations()
 
@@ -208,7 +214,7 @@ def test_a_wait_that_only_grew_beyond_an_hour_ends_at_once(
     assert "start_execution" not in aws.operations()
     (signal_url, signal), (_, answer) = [(url, json.loads(body)) for url, body in aws.answers]
     assert (signal_url, signal["Status"]) == (SIGNAL_URL, "SUCCESS")
-    assert signal["Reason"] == "nothing had to be reprocessed"
+    assert signal["Reason"] == "nothing is reprocessed: nothing that decides the data has changed"
     assert answer["Status"] == "SUCCESS"
 
 
@@ -223,17 +229,42 @@ def test_a_condition_that_a_rollback_returns_to_is_left_alone(
     assert [answer["Status"] for answer in aws.documents] == ["SUCCESS"]
 
 
-def test_a_condition_that_cannot_be_reached_fails_the_deploy(
+def test_a_condition_that_cannot_be_reached_leaves_the_request_to_the_next_attempt(
     handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
 ) -> None:
     grown = {**machine, "Wait": {"TimeoutSeconds": "7200", "SignalUrl": SIGNAL_URL}}
-    aws.http_statuses = [403] * 7
+    event = event_of("Update", grown, OldResourceProperties=machine)
+    aws.http_statuses = [403] * 20
 
-    handler(event_of("Update", grown, OldResourceProperties=machine), context)
+    with pytest.raises(NotDelivered):
+        handler(event, context)
+    assert aws.answers == []
 
-    (answer,) = aws.documents
-    assert answer["Status"] == "FAILED"
-    assert answer["Reason"] == "the WaitCondition of this deploy cannot be reached"
+    aws.http_statuses.clear()
+    handler(event, context)
+    assert [url for url, _ in aws.answers] == [SIGNAL_URL, event["ResponseURL"]]
+
+
+@pytest.mark.parametrize(("status", "told"), [("SUCCEEDED", "SUCCESS"), ("FAILED", None)])
+def test_a_run_that_ends_before_its_hand_over_succeeds_ends_the_long_wait_too(
+    handler: Handler,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    machine: dict[str, Any],
+    status: str,
+    told: str | None,
+) -> None:
+    machine["Wait"] = {"TimeoutSeconds": "36000", "SignalUrl": SIGNAL_URL}
+    aws.scripts["invoke"] = [Throttled("busy")]
+    aws.scripts["describe_execution"] = [*[{"status": "RUNNING"}] * 20, {"status": status}]
+
+    handler(event_of("Create", machine), context)
+
+    assert {
+        url: document["Status"] for (url, _), document in zip(aws.answers, aws.documents, strict=True)
+    } == ({SIGNAL_URL: "SUCCESS", RESPONSE_URL: "SUCCESS"} if told else {RESPONSE_URL: "FAILED"})
+    assert "stop_execution" not in aws.operations()
 
 
 def test_a_condition_that_was_told_before_is_left_alone(
@@ -246,6 +277,117 @@ def test_a_condition_that_was_told_before_is_left_alone(
 
     ((_, answer),) = aws.answers
     assert json.loads(answer)["Status"] == "SUCCESS"
+
+
+# How long an invocation is patient.
+
+
+@pytest.mark.parametrize("operation", ["create_log_stream", "describe_log_streams", "start_execution"])
+@pytest.mark.parametrize("fault", [Throttled("busy"), Unclear("oops")])
+def test_a_deploy_gets_through_minutes_of_trouble(
+    handler: Handler,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    machine: dict[str, Any],
+    operation: str,
+    fault: Fault,
+) -> None:
+    calm = aws.scripts.get(operation, [])
+    _in_trouble_until(aws, operation, NOW + timedelta(minutes=3), fault, calm)
+
+    handler(event_of("Create", machine), context)
+
+    assert len(aws.invocations) == 1
+    assert aws.answers == []
+    assert aws.time.now() >= NOW + timedelta(minutes=3)
+
+
+@pytest.mark.parametrize("operation", ["create_log_stream", "describe_log_streams", "start_execution"])
+def test_a_deploy_that_gets_through_nothing_fails_in_time(
+    handler: Handler,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    machine: dict[str, Any],
+    operation: str,
+) -> None:
+    machine["Wait"] = None
+    aws.scripts[operation] = [Throttled("busy")]
+
+    handler(event_of("Create", machine), context)
+
+    (answer,) = aws.documents
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"].endswith("busy")
+    last = max(at for name, at in aws.called_at if name in ("start_execution", operation))
+    assert last <= NOW + (START_BY if operation == "start_execution" else timedelta(seconds=225))
+    assert aws.time.now() <= NOW + timedelta(seconds=230)
+
+
+@pytest.mark.parametrize(("minutes", "deploys"), [(0.9, True), (1.1, False)])
+def test_a_new_role_has_a_minute_to_become_known(
+    handler: Handler,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    machine: dict[str, Any],
+    minutes: float,
+    deploys: bool,
+) -> None:
+    denied = Denied("not authorized to perform: states:StartExecution")
+    known_at = NOW + timedelta(minutes=minutes)
+    _in_trouble_until(aws, "start_execution", known_at, denied, aws.scripts["start_execution"])
+
+    handler(event_of("Create", machine), context)
+
+    assert bool(aws.invocations) is deploys
+    assert [answer["Status"] for answer in aws.documents] == ([] if deploys else ["FAILED"])
+
+
+@pytest.mark.parametrize(
+    ("physical_id", "waits"),
+    [("Backfill-1TBV0FNGWF0Q5", True), ("Replay-1/Backfill-1", False), ("Replay-1/not-started", False)],
+)
+def test_a_delete_waits_for_a_new_role_only_while_its_create_may_go_on(
+    handler: Handler,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    machine: dict[str, Any],
+    physical_id: str,
+    waits: bool,
+) -> None:
+    aws.scripts |= {"create_log_stream": [Denied("no")], "describe_log_streams": [Denied("no")]}
+    aws.scripts["describe_execution"] = [Denied("no")]
+
+    handler(event_of("Delete", machine, PhysicalResourceId=physical_id), context)
+
+    (answer,) = aws.documents
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", physical_id)
+    assert (aws.time.now() > NOW + timedelta(seconds=45)) is waits
+
+
+def test_a_delete_gets_through_minutes_of_throttling(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    stopped = aws.scripts["stop_execution"]
+    _in_trouble_until(aws, "stop_execution", NOW + timedelta(minutes=3), Throttled("busy"), stopped)
+
+    handler(event_of("Delete", machine, PhysicalResourceId="Replay-1/Backfill-1"), context)
+
+    assert [answer["Status"] for answer in aws.documents] == ["SUCCESS"]
+
+
+def _in_trouble_until(aws: FakeAws, operation: str, until: datetime, fault: Fault, calm: list[Any]) -> None:
+    def script(parameters: Any) -> Any:
+        if aws.time.now() < until:
+            raise fault
+        if calm:
+            return calm[0]
+        return getattr(aws, f"_{operation}")(**parameters)
+
+    aws.scripts[operation] = [script]
 
 
 @pytest.mark.parametrize("unreadable", [None, {}, {"Pipeline": "an old shape"}])
@@ -294,7 +436,7 @@ def test_the_function_starts_in_the_environment_of_lambda(checkout: Path, tmp_pa
     (tmp_path / "pipeline_reprocessing_handler").symlink_to(Path(index.__file__).parent)
     program = (
         "import sys, boto3, pipeline_reprocessing_handler.index as index\n"
-        "index.handler({'RequestType': 'Create'}, None)\n"  # nobody to answer: logged, and no error
+        "index.handler({'RequestType': 'Create'}, None)\n"  # no ResponseURL: logged, and no error
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'aws_cdk', 'jsii', 'constructs'}))\n"
     )
 

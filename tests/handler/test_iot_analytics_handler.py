@@ -1,4 +1,4 @@
-"""The whole handler on IoT Analytics, over a real connection: where each answer of the service leads."""
+"""The whole handler on IoT Analytics, over a real connection: how each answer of the service ends."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_run_that_is_not_waited_for_is_answered_at_once(
     answer = deploy()
 
     assert answer["Status"] == "SUCCESS"
-    assert answer["PhysicalResourceId"] == "weather/9d31"
+    assert answer["PhysicalResourceId"] == "weather/9d31/1738324800"
     assert answer["Data"] == {
         "ReprocessingId": "9d31",
         "Status": "RUNNING",
@@ -95,7 +95,7 @@ def test_a_start_that_has_not_begun_is_sent_again(
 
     answer = deploy()
 
-    assert answer["PhysicalResourceId"] == "weather/9d31"
+    assert answer["PhysicalResourceId"] == "weather/9d31/1738324800"
     assert starts(server) == 2
 
 
@@ -111,7 +111,7 @@ def test_a_run_that_was_started_in_spite_of_an_error_is_adopted(
 
     answer = deploy()
 
-    assert answer["PhysicalResourceId"] == "weather/9d31"
+    assert answer["PhysicalResourceId"] == "weather/9d31/1738324800"
     assert starts(server) == 1
 
 
@@ -122,7 +122,7 @@ def test_a_start_that_left_no_run_behind_is_sent_again(
 
     answer = deploy()
 
-    assert answer["PhysicalResourceId"] == "weather/9d31"
+    assert answer["PhysicalResourceId"] == "weather/9d31/1738324800"
     assert starts(server) == 2
     assert sum(aws.time.slept) >= 30  # the run had its time to show up
 
@@ -165,7 +165,7 @@ def test_a_delete_leaves_what_has_ended(deploy: Callable[..., dict[str, Any]], s
 
 
 @pytest.mark.parametrize("runs", [[], [("another", "RUNNING", MADE)]])
-def test_a_delete_cancels_a_run_that_may_not_be_listed_yet_and_none_that_is_not_its_own(
+def test_a_delete_cancels_its_own_run_even_if_it_is_not_listed_yet(
     deploy: Callable[..., dict[str, Any]], server: Server, runs: list[Run]
 ) -> None:
     server.answers = [listing(*runs), error("ResourceNotFoundException"), listing(*runs)]
@@ -244,7 +244,7 @@ def test_a_pipeline_can_be_exchanged_where_its_service_has_gone(
     Handler(aws, "handler-logs")(event_of("Update", properties, OldResourceProperties=old), context)
 
     (answer,) = [json.loads(body) for _, body in aws.answers]
-    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather_2/9d31")
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "weather_2/9d31/1738324800")
 
 
 def test_permissions_that_are_missing_are_named(

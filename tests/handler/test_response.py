@@ -1,9 +1,10 @@
-"""An answer fits, arrives, and goes out once."""
+"""A response fits, arrives, and is sent once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,35 +12,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Unclear
+from pipeline_reprocessing_handler.aws_errors import Denied, Fault, PerhapsOurs, Unclear
+from pipeline_reprocessing_handler.invocation import Invocation, Recipient
+from pipeline_reprocessing_handler.ledger import Ledger
 from pipeline_reprocessing_handler.response import (
     LEASE,
     SEND_FOR,
     Answer,
-    Delivery,
-    deliver,
-    delivery_of,
-    signal_of,
+    _fitted,
+    _response,
+    _signal,
+    respond,
 )
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeClock
 
-    from pipeline_reprocessing_handler.ledger import Ledger
-
-    Event = Callable[..., dict[str, Any]]
+    Send = Callable[..., bool]
+    Of = Callable[..., Invocation]
 
 NOW = datetime(2025, 1, 31, 12, 0, tzinfo=UTC)
+GROUP = "handler-logs"
+RESPONSE_URL = "https://answers.example/s3?X-Amz-Signature=0f1e2d3c4b5a"
 SIGNAL_URL = "https://signals.example/wait?Signature=77aa"
-SUCCEEDED = Answer(True, "", "weather/9d31", {"ReprocessingId": "9d31", "Status": "SUCCEEDED"})
-FAILED = Answer(False, "pipeline 'weather', run '9d31': the run ended FAILED", "weather/9d31", {})
+LONG = {"TimeoutSeconds": "42000", "OnTimeout": "FAIL", "SignalUrl": SIGNAL_URL}
+SUCCEEDED = Answer("weather/9d31", {"ReprocessingId": "9d31", "Status": "SUCCEEDED"})
+FAILED = Answer(
+    "weather/9d31", reason="pipeline 'weather', run '9d31': the run ended FAILED", succeeded=False
+)
 EVENT = {
     "RequestType": "Create",
-    "ResponseURL": "https://answers.example/a?Signature=0f1e",
     "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/weather/5f2a7c10",
     "RequestId": "5f2a-10",
     "LogicalResourceId": "Backfill",
-    "ResourceProperties": {},
 }
 
 texts = st.text(max_size=40) | st.text(min_size=1, max_size=20).map(lambda text: text * 400)
@@ -53,12 +58,16 @@ answers = st.builds(
 )
 
 
-def body_of(answer: Answer, event: Any = EVENT) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(delivery_of(answer, event, now=NOW).body)
+def body_sent(answer: Answer, event: Mapping[str, Any] = EVENT) -> bytes:
+    return _fitted(_response(answer, event))
+
+
+def body_of(answer: Answer, event: Mapping[str, Any] = EVENT) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(body_sent(answer, event))
     return body
 
 
-def test_a_success_says_what_has_come_of_it() -> None:
+def test_a_success_says_what_was_done() -> None:
     assert body_of(SUCCEEDED) == {
         "Status": "SUCCESS",
         "Reason": "",
@@ -79,7 +88,7 @@ def test_a_failure_says_why() -> None:
 
 
 def test_a_failure_without_a_reason_has_one_nevertheless() -> None:
-    assert body_of(Answer(False, "", "weather/9d31", {}))["Reason"] == "no reason is known"
+    assert body_of(Answer("weather/9d31", succeeded=False))["Reason"] == "no reason is known"
 
 
 def test_fields_that_the_request_lacks_are_empty() -> None:
@@ -92,7 +101,7 @@ def test_fields_that_the_request_lacks_are_empty() -> None:
 
 @given(answers)
 def test_whatever_is_to_be_said_fits(answer: Answer) -> None:
-    raw = delivery_of(answer, EVENT, now=NOW).body
+    raw = body_sent(answer)
 
     body = json.loads(raw)
     assert len(raw) <= 4096
@@ -107,7 +116,7 @@ def test_whatever_is_to_be_said_fits(answer: Answer) -> None:
 def test_of_a_long_reason_the_beginning_stays(words: str) -> None:
     said = "pipeline 'weather', run '9d31': " + words * 4096
 
-    raw = delivery_of(Answer(False, said, "weather/9d31", {}), EVENT, now=NOW).body
+    raw = body_sent(Answer("weather/9d31", reason=said, succeeded=False))
 
     reason = json.loads(raw)["Reason"]
     assert said.startswith(reason)
@@ -115,7 +124,7 @@ def test_of_a_long_reason_the_beginning_stays(words: str) -> None:
 
 
 def test_attributes_that_do_not_fit_fail_the_request() -> None:
-    body = body_of(Answer(True, "", "weather/9d31", {"Status": "x" * 5000}))
+    body = body_of(Answer("weather/9d31", {"Status": "x" * 5000}))
 
     assert body["Status"] == "FAILED"
     assert body["Reason"] == "the attributes do not fit an answer of 4,096 bytes"
@@ -125,40 +134,18 @@ def test_attributes_that_do_not_fit_fail_the_request() -> None:
 
 @pytest.mark.parametrize("character", ["x", "🌡"])
 def test_an_id_that_cannot_be_is_cut_rather_than_never_answered(character: str) -> None:
-    raw = delivery_of(Answer(True, "", character * 5000, {}), EVENT, now=NOW).body
+    raw = body_sent(Answer(character * 5000))
 
     assert len(raw) <= 4096
     assert json.loads(raw)["PhysicalResourceId"].startswith(character * 50)
 
 
-def test_an_answer_goes_to_the_address_in_the_request(event_of: Event) -> None:
-    sent = delivery_of(SUCCEEDED, event_of(ResponseURL="https://answers.example/b"), now=NOW)
+@given(texts, texts)
+def test_a_signal_fits_too(reason: str, physical_id: str) -> None:
+    raw = _fitted(_signal(Answer(physical_id, reason=reason, succeeded=False), EVENT))
 
-    assert (sent.kind, sent.url, sent.request_id) == ("answer", "https://answers.example/b", "request-1")
-    assert sent.until == NOW + timedelta(minutes=55)  # 3,000 s of waiting, 5 minutes on top
-    assert sent.sent == "answer-sent"
-
-
-@pytest.mark.parametrize("unreadable", [None, "text", {}, {"Wait": "text"}, {"Pipeline": 3}])
-def test_a_request_that_cannot_be_read_is_answered_soon(event_of: Event, unreadable: object) -> None:
-    sent = delivery_of(FAILED, event_of(ResourceProperties=unreadable), now=NOW)
-
-    assert sent.until == NOW + timedelta(minutes=5)
-
-
-def test_an_address_is_not_shown_with_its_answer(event_of: Event) -> None:
-    assert "Signature" not in repr(delivery_of(SUCCEEDED, event_of(), now=NOW))
-
-
-@pytest.fixture
-def signalled(event_of: Event, properties: dict[str, Any]) -> dict[str, Any]:
-    """The continuation of a request whose end a WaitCondition waits for."""
-    properties["Wait"] = {"TimeoutSeconds": "42000", "OnTimeout": "FAIL", "SignalUrl": SIGNAL_URL}
-    waiting = {
-        "started_at": NOW.timestamp(),
-        "deadline": (NOW + timedelta(seconds=42_000)).timestamp(),
-    }
-    return event_of("Create", properties, CrHelperPoll=True, CrHelperData=waiting)
+    assert len(raw) <= 4096
+    assert json.loads(raw)["Status"] == "FAILURE"
 
 
 @pytest.mark.parametrize(
@@ -168,186 +155,229 @@ def signalled(event_of: Event, properties: dict[str, Any]) -> dict[str, Any]:
         (FAILED, "FAILURE", "pipeline 'weather', run '9d31': the run ended FAILED"),
     ],
 )
-def test_the_end_of_a_long_wait_is_a_signal(
-    signalled: dict[str, Any], answer: Answer, status: str, reason: str
-) -> None:
-    sent = delivery_of(answer, signalled, now=NOW)
-
-    assert (sent.kind, sent.url) == ("signal", SIGNAL_URL)
-    assert sent.until == NOW + timedelta(seconds=42_000, minutes=5)
-    assert json.loads(sent.body) == {
+def test_a_signal_says_how_the_wait_has_ended(answer: Answer, status: str, reason: str) -> None:
+    assert _signal(answer, EVENT) == {
         "Status": status,
         "Reason": reason,
-        "UniqueId": "request-1",
+        "UniqueId": "5f2a-10",
         "Data": "weather/9d31",
     }
 
 
-def test_the_start_of_a_long_wait_is_an_answer(signalled: dict[str, Any]) -> None:
-    del signalled["CrHelperData"]
-
-    assert delivery_of(SUCCEEDED, signalled, now=NOW).kind == "answer"
-
-
-@given(texts, texts)
-def test_a_signal_fits_too(reason: str, physical_id: str) -> None:
-    event = {
-        **EVENT,
-        "ResourceProperties": {"Wait": {"SignalUrl": SIGNAL_URL}},
-        "CrHelperData": {"started_at": 0, "deadline": 0},
-    }
-
-    raw = delivery_of(Answer(False, reason, physical_id, {}), event, now=NOW).body
-
-    assert len(raw) <= 4096
-    assert json.loads(raw)["Status"] == "FAILURE"
-
-
 @pytest.fixture
-def a_delivery() -> Delivery:
-    return Delivery("answer", "5f2a-10", "https://answers.example/a", b"{}", NOW + timedelta(minutes=30))
+def send(aws: FakeAws, ledger: Ledger, invocation_of: Of) -> Send:
+    """Responds to `request-1`, which was made at NOW: `send(answer, until=..., **fields of the event)`."""
+    create = invocation_of()
+
+    def make(answer: Answer = SUCCEEDED, *, until: datetime | None = None, url: str = RESPONSE_URL) -> bool:
+        recipient = Recipient("answer", url, until or NOW + timedelta(minutes=30))
+        return respond(answer, replace(create, recipient=recipient), ledger, aws)
+
+    return make
 
 
-def test_a_delivery_is_claimed_and_recorded(a_delivery: Delivery, ledger: Ledger, aws: FakeAws) -> None:
-    delivered = deliver(a_delivery, ledger, aws)
+def meanwhile(clock: FakeClock, seconds: float, action: Callable[[], object]) -> None:
+    """Does something once so many seconds have been slept."""
+    sleep, when = clock.sleep, clock.now() + timedelta(seconds=seconds)
 
-    assert delivered
-    assert aws.answers == [("https://answers.example/a", b"{}")]
-    assert list(ledger.marks("5f2a-10")) == ["answer-1", "answer-sent"]
+    def and_then(seconds: float) -> None:
+        is_due = clock.now() < when <= clock.now() + timedelta(seconds=seconds)
+        sleep(seconds)
+        if is_due:
+            action()
 
-
-def test_an_answer_goes_out_once(a_delivery: Delivery, ledger: Ledger, aws: FakeAws) -> None:
-    assert deliver(a_delivery, ledger, aws)
-    assert deliver(a_delivery, ledger, aws)
-
-    assert len(aws.answers) == 1
+    clock.sleep = and_then  # type: ignore[method-assign]  # what happens meanwhile
 
 
-def test_a_signal_is_not_taken_for_the_answer_of_its_request(
-    a_delivery: Delivery, ledger: Ledger, aws: FakeAws
-) -> None:
-    signal = Delivery("signal", "5f2a-10", SIGNAL_URL, b"{}", a_delivery.until)
+def test_an_answer_is_claimed_sent_and_noted(send: Send, aws: FakeAws) -> None:
+    assert send()
 
-    assert deliver(a_delivery, ledger, aws)
-    assert deliver(signal, ledger, aws)
+    assert [url for url, _ in aws.answers] == [RESPONSE_URL]
+    assert aws.documents[0]["Data"] == SUCCEEDED.data
+    assert aws.notes() == ["answer-1", "answer~Create~SUCCESS"]
 
-    assert [url for url, _ in aws.answers] == ["https://answers.example/a", SIGNAL_URL]
+
+@pytest.mark.parametrize(("answer", "note"), [(SUCCEEDED, "SUCCESS"), (FAILED, "FAILED")])
+def test_a_note_says_how_the_request_has_ended(send: Send, ledger: Ledger, answer: Answer, note: str) -> None:
+    send(answer)
+
+    assert ledger.read().own.said("answer") == f"Create~{note}"
+
+
+def test_an_answer_is_sent_once(send: Send, aws: FakeAws) -> None:
+    assert [send(), send(FAILED)] == [True, True]
+
+    assert [answer["Status"] for answer in aws.documents] == ["SUCCESS"]
 
 
 @pytest.mark.parametrize("trouble", [301, 400, 403, 500, 503, Unclear("PUT failed: ProtocolError")])
-def test_a_delivery_is_tried_again_until_it_is_accepted(
-    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock, trouble: int | Fault
+def test_a_response_is_sent_again_until_it_is_accepted(
+    send: Send, aws: FakeAws, clock: FakeClock, trouble: int | Fault
 ) -> None:
     aws.http_statuses = [trouble, trouble, 204]
 
-    assert deliver(a_delivery, ledger, aws)
+    assert send()
 
     assert len(aws.answers) == 1
-    assert clock.slept == [1, 2]
+    first, second = clock.slept
+    assert 0.5 <= first <= 1 <= second <= 2
 
 
-def test_an_address_that_never_accepts_is_given_up_and_not_recorded_as_sent(
-    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
+def test_an_address_that_never_accepts_is_given_up_and_not_noted(
+    send: Send, aws: FakeAws, clock: FakeClock
 ) -> None:
     aws.http_statuses = [403] * 100
 
-    delivered = deliver(a_delivery, ledger, aws)
+    assert not send()
 
-    assert not delivered
-    assert list(ledger.marks("5f2a-10")) == ["answer-1"]
-    assert clock.now() <= NOW + SEND_FOR + timedelta(seconds=16)
+    assert aws.notes() == ["answer-1"]
+    assert NOW + SEND_FOR <= clock.now() <= NOW + SEND_FOR + timedelta(seconds=10)
 
 
-def test_whoever_comes_second_waits_for_the_first(
-    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
+def test_the_second_to_answer_waits_for_the_first(
+    send: Send, ledger: Ledger, aws: FakeAws, clock: FakeClock
 ) -> None:
-    ledger.mark("5f2a-10", "answer-1")  # somebody else's
-    sleep = clock.sleep
+    ledger.claim("answer-1")
+    meanwhile(clock, 10, lambda: ledger.note("answer~Create~SUCCESS"))
 
-    def somebody_sends(seconds: float) -> None:
-        sleep(seconds)
-        if clock.now() >= NOW + timedelta(seconds=10):
-            ledger.mark("5f2a-10", "answer-sent")
-
-    clock.sleep = somebody_sends  # type: ignore[method-assign]  # what happens meanwhile
-    assert deliver(a_delivery, ledger, aws)
+    assert send()
 
     assert aws.answers == []
+    assert clock.now() <= NOW + timedelta(seconds=12)
 
 
-def test_whoever_comes_second_takes_over_from_the_dead(
-    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
+def test_the_second_to_answer_takes_over_when_the_lease_is_over(
+    send: Send, ledger: Ledger, aws: FakeAws, clock: FakeClock
 ) -> None:
-    ledger.mark("5f2a-10", "answer-1")  # somebody who crashed before sending
+    ledger.claim("answer-1")  # and crashed before it sent
+    clock.sleep(30)
 
-    assert deliver(a_delivery, ledger, aws)
+    assert send()
 
     assert len(aws.answers) == 1
-    assert clock.now() >= NOW + LEASE
-    assert list(ledger.marks("5f2a-10")) == ["answer-1", "answer-2", "answer-sent"]
+    assert NOW + LEASE <= clock.now() <= NOW + LEASE + timedelta(seconds=2)
+    assert aws.notes() == ["answer-1", "answer-2", "answer~Create~SUCCESS"]
 
 
-def test_when_nobody_listens_any_more_nothing_is_sent(
-    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
+def test_of_several_claims_each_has_its_own_lease(
+    send: Send, ledger: Ledger, aws: FakeAws, clock: FakeClock
+) -> None:
+    ledger.claim("answer-1")
+    clock.sleep(60)
+    ledger.claim("answer-2")
+
+    assert send()
+
+    assert len(aws.answers) == 1
+    assert NOW + timedelta(seconds=60) + LEASE <= clock.now()
+    assert "answer-3" in aws.notes()
+
+
+def test_a_claim_that_may_be_this_attempts_own_sends_at_once(
+    send: Send, aws: FakeAws, clock: FakeClock
+) -> None:
+    aws.scripts["create_log_stream"] = [PerhapsOurs("it exists")]
+
+    assert send()
+
+    assert len(aws.answers) == 1
+    assert clock.slept == []
+
+
+def test_after_cloudformation_has_stopped_listening_nothing_is_sent(
+    send: Send, aws: FakeAws, clock: FakeClock
 ) -> None:
     clock.sleep(1800)
 
-    assert deliver(a_delivery, ledger, aws)
+    assert send()
+
+    assert aws.answers == []
+    assert aws.notes() == []
+
+
+def test_nothing_is_sent_to_a_handle_that_has_expired(send: Send, aws: FakeAws) -> None:
+    assert send(url="https://answers.example/a?X-Amz-Date=20250130T120000Z&X-Amz-Expires=86400")
+    assert send(url="https://answers.example/a?X-Amz-Date=20250130T120000Z&X-Amz-Expires=86401")
+
+    assert [url[-5:] for url, _ in aws.answers] == ["86401"]
+
+
+def test_a_handle_does_not_outlive_its_recipient(send: Send, aws: FakeAws) -> None:
+    assert send(url="https://answers.example/a?X-Amz-Date=20250131T110000Z&X-Amz-Expires=86400", until=NOW)
 
     assert aws.answers == []
 
 
-def test_without_the_ledger_an_answer_goes_out_nevertheless(
-    a_delivery: Delivery, ledger: Ledger, aws: FakeAws
+def test_the_last_attempt_ends_when_cloudformation_stops_listening(
+    send: Send, aws: FakeAws, clock: FakeClock
 ) -> None:
+    aws.http_statuses = [503] * 100
+
+    assert not send(until=NOW + timedelta(seconds=20))
+
+    assert clock.now() <= NOW + timedelta(seconds=30)
+
+
+def test_without_the_ledger_an_answer_is_sent_nevertheless(send: Send, aws: FakeAws) -> None:
     aws.scripts = {"describe_log_streams": [Denied("no")], "create_log_stream": [Denied("no")]}
 
-    assert deliver(a_delivery, ledger, aws)
+    assert send()
 
     assert len(aws.answers) == 1
 
 
-def test_the_last_attempt_ends_when_nobody_listens_any_more(
-    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
+def test_an_answer_is_sent_when_the_ledger_goes_while_it_is_waited_for(
+    send: Send, ledger: Ledger, aws: FakeAws
 ) -> None:
-    clock.sleep(1790)
-    aws.http_statuses = [503] * 100
+    ledger.claim("answer-1")
+    aws.scripts["describe_log_streams"] = [Denied("no")]
 
-    assert not deliver(a_delivery, ledger, aws)
+    assert send()
 
-    assert clock.now() <= a_delivery.until + timedelta(seconds=8)
+    assert len(aws.answers) == 1
 
 
-def test_a_claim_that_stands_is_not_tried_again(
-    a_delivery: Delivery, ledger: Ledger, aws: FakeAws, clock: FakeClock
+@pytest.fixture
+def long_wait(invocation_of: Of, properties: dict[str, Any]) -> Invocation:
+    """The Create of a resource whose end a WaitCondition waits for."""
+    return invocation_of("Create", {**properties, "Wait": LONG})
+
+
+def test_an_answer_that_ends_the_wait_signals_first(
+    long_wait: Invocation, ledger: Ledger, aws: FakeAws
 ) -> None:
-    ledger.mark("5f2a-10", "answer-1")
-    ledger.mark("5f2a-10", "answer-2")
-    before = aws.operations().count("create_log_stream")
+    assert respond(replace(SUCCEEDED, ends_wait=True), long_wait, ledger, aws)
 
-    assert deliver(a_delivery, ledger, aws)
-
-    assert aws.operations().count("create_log_stream") - before == 2  # the third claim, and that it was sent
+    assert [url for url, _ in aws.answers] == [SIGNAL_URL, RESPONSE_URL]
+    assert ["UniqueId" in document for document in aws.documents] == [True, False]
+    assert aws.notes() == ["signal-1", "signal~Create~SUCCESS", "answer-1", "answer~Create~SUCCESS"]
 
 
-def test_a_signal_is_not_sent_when_its_condition_is_over(event_of: Event) -> None:
-    wait = {"TimeoutSeconds": "43200", "OnTimeout": "FAIL", "SignalUrl": SIGNAL_URL}
-    started_at, deadline = NOW.timestamp(), NOW.timestamp() + 43_200 - 90
-    event = event_of(CrHelperPoll=True, CrHelperData={"started_at": started_at, "deadline": deadline})
-    event["ResourceProperties"] = {**event["ResourceProperties"], "Wait": wait}
+def test_an_answer_that_does_not_end_the_wait_leaves_the_condition_alone(
+    long_wait: Invocation, ledger: Ledger, aws: FakeAws
+) -> None:
+    assert respond(SUCCEEDED, long_wait, ledger, aws)
 
-    assert delivery_of(FAILED, event, now=NOW).until == NOW + timedelta(hours=12)
-
-
-def test_who_listens_to_an_unreadable_request_listens_from_its_own_time(event_of: Event) -> None:
-    signed = event_of(ResourceProperties=None, ResponseURL="https://s3.example/?X-Amz-Date=20250131T115900Z")
-
-    assert delivery_of(FAILED, signed, now=NOW).until == NOW + timedelta(minutes=4)
+    assert [url for url, _ in aws.answers] == [RESPONSE_URL]
 
 
-def test_a_signal_is_not_sent_to_a_handle_that_has_expired(event_of: Event) -> None:
-    expired = "https://signals.example/wait?X-Amz-Date=20250130T120000Z&X-Amz-Expires=86399"
+def test_without_the_signal_the_request_is_not_answered(
+    long_wait: Invocation, ledger: Ledger, aws: FakeAws
+) -> None:
+    aws.http_statuses = [403] * 50
 
-    delivery = signal_of(SUCCEEDED, event_of(), expired, until=NOW + timedelta(minutes=5))
+    assert not respond(replace(SUCCEEDED, ends_wait=True), long_wait, ledger, aws)
 
-    assert delivery.until == NOW - timedelta(seconds=1)
+    assert aws.answers == []
+    assert aws.notes() == ["signal-1"]
+
+
+def test_a_signal_that_was_sent_before_is_not_sent_again_with_the_answer(
+    long_wait: Invocation, ledger: Ledger, aws: FakeAws
+) -> None:
+    ledger.claim("signal-1")
+    ledger.note("signal~Create~SUCCESS")
+
+    assert respond(replace(SUCCEEDED, ends_wait=True), long_wait, ledger, aws)
+
+    assert [url for url, _ in aws.answers] == [RESPONSE_URL]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from pipeline_reprocessing_handler import aws as aws_module
+from pipeline_reprocessing_handler import clients
 
 if TYPE_CHECKING:
     from tests.handler.conftest import Server
@@ -78,7 +78,7 @@ for operation, parameters in json.loads(sys.argv[2]):
 
 @pytest.fixture(scope="module")
 def ours() -> dict[str, Any]:
-    model: dict[str, Any] = json.loads((Path(aws_module.__file__).parent / OURS).read_text())
+    model: dict[str, Any] = json.loads((Path(clients.__file__).parent / OURS).read_text())
     return model
 
 
@@ -129,7 +129,7 @@ def test_every_operation_is_the_official_one_with_all_its_errors(
         assert unordered(operation) == unordered(undocumented(official["operations"][name])), name
 
 
-def test_every_shape_is_the_official_one_but_for_members_that_nobody_reads(
+def test_every_shape_is_the_official_one_but_for_members_that_are_not_read(
     ours: dict[str, Any], official: dict[str, Any]
 ) -> None:
     for name, shape in ours["shapes"].items():
@@ -160,9 +160,9 @@ def test_a_botocore_that_has_dropped_the_service_makes_a_client_of_ours(real_aws
 
 
 def test_our_model_comes_before_one_of_botocore(fresh_sandbox: None) -> None:
-    loader = aws_module._session()._session.get_component("data_loader")
+    loader = clients.session()._session.get_component("data_loader")
 
-    assert loader.search_paths[0] == str(Path(aws_module.__file__).parent / "service_models")
+    assert loader.search_paths[0] == str(clients.SERVICE_MODELS)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline_reprocessing_handler.aws_errors import Denied, Missing, Unclear
-from pipeline_reprocessing_handler.stack import status_of, turned_away
+from pipeline_reprocessing_handler.stack import has_turned_away, status_of
 
 if TYPE_CHECKING:
     from botocore.stub import Stubber
@@ -30,7 +30,7 @@ def test_the_status_is_asked_of_cloudformation(real_aws: Aws, stub: Callable[[st
     "answer",
     [Denied("no"), Missing("no such stack"), Unclear("oops"), {"Stacks": []}, {}, {"Stacks": [{}]}],
 )
-def test_a_status_that_nobody_tells_is_not_known(aws: FakeAws, answer: Any) -> None:
+def test_a_status_that_cloudformation_does_not_tell_is_not_known(aws: FakeAws, answer: Any) -> None:
     aws.scripts["describe_stacks"] = [answer]
 
     assert status_of(aws, STACK_ID) == ""
@@ -57,4 +57,4 @@ def test_a_status_that_nobody_tells_is_not_known(aws: FakeAws, answer: Any) -> N
     ],
 )
 def test_a_stack_turns_away_by_rolling_back_or_going(before: str, now: str, turned: bool) -> None:
-    assert turned_away(now, before) is turned
+    assert has_turned_away(now, before) is turned

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pipeline_reprocessing_handler.request import Request
 
 from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Throttled, Unclear
+from pipeline_reprocessing_handler.invocation import START_BY, Invocation
+from pipeline_reprocessing_handler.ledger import Ledger, Record
 from pipeline_reprocessing_handler.pipelines import Counts, State, Status, open_pipeline
 from pipeline_reprocessing_handler.pipelines.state_machine import (
     MAX_INPUT,
@@ -35,13 +36,14 @@ STACK_ID = "arn:aws:cloudformation:eu-west-1:123456789012:stack/weather/5f2a7c10
 TARGET = Target(Kind.STATE_MACHINE, "Replay-1", arn=MACHINE)
 EXECUTION = "arn:aws:states:eu-west-1:123456789012:execution:Replay-1:Backfill-1"
 STARTED = {"executionArn": EXECUTION, "startDate": datetime(2025, 1, 31, tzinfo=UTC)}
+NOW = datetime(2025, 1, 31, 12, 0, tzinfo=UTC)
 NAMES = re.compile(r"[0-9A-Za-z_-]{1,80}")
 
 
 @pytest.fixture
-def request_(request_of: Callable[..., Request], properties: dict[str, Any]) -> Request:
+def request_(invocation_of: Callable[..., Invocation], properties: dict[str, Any]) -> Invocation:
     properties["Pipeline"] = {"Kind": "STATE_MACHINE", "Arn": MACHINE}
-    return request_of("Create", properties)
+    return invocation_of("Create", properties)
 
 
 @pytest.fixture
@@ -51,7 +53,13 @@ def states(stub: Callable[[str], Stubber]) -> Stubber:
 
 @pytest.fixture
 def replay(real_aws: Aws, states: Stubber) -> StateMachinePipeline:
-    return StateMachinePipeline(TARGET, real_aws)
+    return StateMachinePipeline(TARGET, real_aws.patient(NOW + START_BY))
+
+
+@pytest.fixture
+def start(replay: StateMachinePipeline, request_: Invocation) -> Callable[[], str]:
+    """Starts the run of a request that is still wanted."""
+    return lambda: replay.start(request_, lambda: Record(request_.request_id, request_.made_at))
 
 
 def execution(status: str, **fields: object) -> dict[str, Any]:
@@ -63,29 +71,29 @@ def execution(status: str, **fields: object) -> dict[str, Any]:
     }
 
 
-def test_a_target_of_this_kind_opens_this_pipeline(real_aws: Aws) -> None:
-    assert isinstance(open_pipeline(TARGET, real_aws), StateMachinePipeline)
+def test_a_target_of_this_kind_opens_this_pipeline(aws: Aws, ledger: Ledger) -> None:
+    assert isinstance(open_pipeline(TARGET, aws, ledger), StateMachinePipeline)
 
 
 def test_a_start_sends_name_and_input(
-    replay: StateMachinePipeline, states: Stubber, request_: Request
+    start: Callable[[], str], states: Stubber, request_: Invocation
 ) -> None:
-    name = execution_name(request_)
+    name = execution_name(request_, request_.request_id)
     states.add_response(
         "start_execution",
         STARTED,
         {"stateMachineArn": MACHINE, "name": name, "input": execution_input(request_)},
     )
 
-    assert replay.start(request_) == name
+    assert start() == name
 
 
 def test_an_execution_that_was_started_before_is_the_run(
-    replay: StateMachinePipeline, states: Stubber, request_: Request
+    start: Callable[[], str], states: Stubber, request_: Invocation
 ) -> None:
     states.add_client_error("start_execution", "ExecutionAlreadyExists", "it is there", 400)
 
-    assert replay.start(request_) == execution_name(request_)
+    assert start() == execution_name(request_, request_.request_id)
 
 
 @pytest.mark.parametrize(
@@ -114,12 +122,12 @@ def test_an_execution_that_was_started_before_is_the_run(
     ],
 )
 def test_a_machine_that_cannot_be_started_fails_with_a_reason(
-    replay: StateMachinePipeline, states: Stubber, request_: Request, code: str, message: str
+    start: Callable[[], str], states: Stubber, code: str, message: str
 ) -> None:
     states.add_client_error("start_execution", code, "the words of AWS", 400)
 
     with pytest.raises(Failure) as failure:
-        replay.start(request_)
+        start()
 
     assert str(failure.value) == message
 
@@ -134,65 +142,119 @@ def test_a_machine_that_cannot_be_started_fails_with_a_reason(
     ],
 )
 def test_a_start_may_be_sent_again_because_its_name_makes_it_one(
-    replay: StateMachinePipeline, states: Stubber, request_: Request, code: str, status: int
+    start: Callable[[], str], states: Stubber, request_: Invocation, code: str, status: int
 ) -> None:
     states.add_client_error("start_execution", code, "later", status)
     states.add_response("start_execution", STARTED)
 
-    assert replay.start(request_) == execution_name(request_)
+    assert start() == execution_name(request_, request_.request_id)
 
 
 @pytest.mark.parametrize(
     ("code", "status", "fault"),
-    [("AccessDeniedException", 400, Denied), ("ThrottlingException", 400, Throttled), ("Oops", 500, Unclear)],
+    [("ThrottlingException", 400, Throttled), ("Oops", 500, Unclear)],
 )
-def test_what_goes_on_going_wrong_is_told(
-    replay: StateMachinePipeline,
+def test_what_goes_on_going_wrong_is_told_when_the_patience_is_over(
+    start: Callable[[], str],
     states: Stubber,
-    request_: Request,
+    real_aws: Aws,
     code: str,
     status: int,
     fault: type[Fault],
 ) -> None:
-    for _ in range(1 if fault is Denied else 5):
+    for _ in range(99):
         states.add_client_error("start_execution", code, "no", status)
 
     with pytest.raises(fault):
-        replay.start(request_)
+        start()
+
+    assert NOW + START_BY - timedelta(seconds=10) <= real_aws.clock.now() <= NOW + START_BY
+    vars(states)["_queue"].clear()
 
 
-def test_a_repeated_request_has_the_same_name(event_of: Callable[..., dict[str, Any]]) -> None:
-    event = event_of(RequestId="5f2a-10")
-    now = datetime(2025, 1, 31, tzinfo=UTC)
+def test_a_refusal_of_iam_is_told_at_once(start: Callable[[], str], states: Stubber, real_aws: Aws) -> None:
+    states.add_client_error("start_execution", "AccessDeniedException", "no", 400)
 
-    names = {execution_name(Request.parse(event, now=now)) for _ in range(2)}
+    with pytest.raises(Denied):
+        start()
+
+    assert real_aws.clock.now() == NOW
+
+
+def test_whether_it_is_still_wanted_is_asked_before_each_attempt(
+    replay: StateMachinePipeline, states: Stubber, request_: Invocation
+) -> None:
+    states.add_client_error("start_execution", "ThrottlingException", "later", 400)
+    asked = iter([True, False])
+
+    def still_wanted() -> Record:
+        if not next(asked):
+            raise request_.failure("superseded")
+        return Record(request_.request_id, NOW)
+
+    with pytest.raises(Failure, match="superseded"):
+        replay.start(request_, still_wanted)
+
+
+@pytest.mark.parametrize("made_at", [NOW - START_BY, NOW - START_BY - timedelta(hours=1)])
+def test_a_request_that_comes_too_late_starts_nothing(
+    replay: StateMachinePipeline, states: Stubber, request_: Invocation, made_at: datetime
+) -> None:
+    states.add_client_error("describe_execution", "ExecutionDoesNotExist", "no such execution", 400)
+
+    with pytest.raises(Failure) as failure:
+        replay.start(request_, lambda: Record(request_.request_id, made_at))
+
+    assert str(failure.value) == "pipeline 'Replay-1': the run could not be started in time"
+
+
+def test_an_execution_of_an_interrupted_invocation_is_adopted_however_late(
+    replay: StateMachinePipeline, states: Stubber, request_: Invocation
+) -> None:
+    name = execution_name(request_, request_.request_id)
+    described = {"executionArn": EXECUTION.replace("Backfill-1", name)}
+    states.add_response("describe_execution", execution("RUNNING"), described)
+
+    run_id = replay.start(request_, lambda: Record(request_.request_id, NOW - START_BY))
+
+    assert run_id == name
+
+
+def test_an_input_that_is_too_long_is_refused_before_any_call(
+    replay: StateMachinePipeline,
+    states: Stubber,
+    invocation_of: Callable[..., Invocation],
+    properties: dict[str, Any],
+) -> None:
+    request = invocation_of("Create", {**properties, "Trigger": "x" * MAX_INPUT})
+
+    with pytest.raises(Failure, match="the execution's input must be at most 262144 bytes"):
+        replay.start(request, lambda: pytest.fail("the ledger was read"))
+
+
+def test_a_repeated_request_has_the_same_name(invocation_of: Callable[..., Invocation]) -> None:
+    names = {execution_name(invocation_of(), "5f2a-10") for _ in range(2)}
 
     assert len(names) == 1
 
 
-@pytest.mark.parametrize("field", ["RequestId", "StackId", "LogicalResourceId"])
-def test_another_request_has_another_name(request_of: Callable[..., Request], field: str) -> None:
-    same = {"RequestId": "5f2a-10", "StackId": STACK_ID, "LogicalResourceId": "Backfill"}
+@pytest.mark.parametrize("field", ["StackId", "LogicalResourceId"])
+def test_a_request_of_another_resource_has_another_name(
+    invocation_of: Callable[..., Invocation], field: str
+) -> None:
+    name = execution_name(invocation_of(), "5f2a-10")
 
-    assert execution_name(request_of(**same)) != execution_name(request_of(**{**same, field: "other"}))
+    assert execution_name(invocation_of(**{field: "other"}), "5f2a-10") != name
+    assert execution_name(invocation_of(), "5f2a-11") != name
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.from_regex(r"[A-Za-z0-9]{1,255}", fullmatch=True), st.uuids())
 @example("B" * 255, "5f2a7c10-0000-11ef-8000-0a1b2c3d4e5f")
-def test_a_name_is_one_that_step_functions_takes(logical_id: str, request_id: object) -> None:
-    event = {
-        "RequestType": "Delete",
-        "StackId": STACK_ID,
-        "RequestId": str(request_id),
-        "LogicalResourceId": logical_id,
-        "ResourceProperties": {
-            "Pipeline": {"Kind": "STATE_MACHINE", "Arn": MACHINE},
-            "Messages": {"All": "true"},
-            "Trigger": "a",
-        },
-    }
-
-    name = execution_name(Request.parse(event, now=datetime(2025, 1, 31, tzinfo=UTC)))
+def test_a_name_is_one_that_step_functions_takes(
+    invocation_of: Callable[..., Invocation], logical_id: str, request_id: object
+) -> None:
+    name = execution_name(invocation_of(LogicalResourceId=logical_id), str(request_id))
 
     assert NAMES.fullmatch(name)
     assert name.startswith(logical_id[:47])
@@ -215,14 +277,14 @@ def test_a_name_is_one_that_step_functions_takes(logical_id: str, request_id: ob
     ],
 )
 def test_the_input_is_the_documented_one(
-    request_of: Callable[..., Request],
+    invocation_of: Callable[..., Invocation],
     properties: dict[str, Any],
     messages: dict[str, Any],
     resolved: dict[str, Any],
 ) -> None:
     properties |= {"Pipeline": {"Kind": "STATE_MACHINE", "Arn": MACHINE}, "Messages": messages}
 
-    document = json.loads(execution_input(request_of("Create", properties)))
+    document = json.loads(execution_input(invocation_of("Create", properties)))
 
     assert document == {
         "messages": resolved,
@@ -237,18 +299,18 @@ def test_the_input_is_the_documented_one(
 
 
 def test_a_hundred_long_paths_fit_the_input(
-    request_of: Callable[..., Request], properties: dict[str, Any]
+    invocation_of: Callable[..., Invocation], properties: dict[str, Any]
 ) -> None:
     properties["Messages"] = {"S3Paths": ["k" * 1024] * 100}
 
-    assert len(execution_input(request_of("Create", properties))) <= MAX_INPUT
+    assert len(execution_input(invocation_of("Create", properties))) <= MAX_INPUT
 
 
 def test_an_input_that_step_functions_would_refuse_is_refused_here(
-    request_of: Callable[..., Request], properties: dict[str, Any]
+    invocation_of: Callable[..., Invocation], properties: dict[str, Any]
 ) -> None:
     properties["Messages"] = {"S3Paths": ["\x0b" * 1024] * 100}  # takes six bytes in JSON
-    request = request_of("Create", properties)
+    request = invocation_of("Create", properties)
 
     with pytest.raises(
         Failure,
@@ -258,10 +320,10 @@ def test_an_input_that_step_functions_would_refuse_is_refused_here(
 
 
 def test_an_input_is_measured_to_the_byte(
-    request_of: Callable[..., Request], properties: dict[str, Any]
+    invocation_of: Callable[..., Invocation], properties: dict[str, Any]
 ) -> None:
     def input_with(trigger: str) -> str:
-        return execution_input(request_of("Create", {**properties, "Trigger": trigger}, RequestId="5f2a"))
+        return execution_input(invocation_of("Create", {**properties, "Trigger": trigger}, RequestId="5f2a"))
 
     room = MAX_INPUT - len(input_with("x")) + 1
 
@@ -345,26 +407,62 @@ def test_a_machine_may_be_called_as_its_arn_is_written(real_aws: Aws, states: St
     assert StateMachinePipeline(target, real_aws).status("Backfill-1").state is State.RUNNING
 
 
-def test_what_a_request_has_started_is_found_by_its_name(
-    replay: StateMachinePipeline, states: Stubber, request_: Request
+@pytest.fixture
+def of_another(request_: Invocation) -> tuple[Record, str]:
+    """The notes of another request, and the name of its execution."""
+    return Record("request-9", NOW), execution_name(request_, "request-9")
+
+
+def test_what_another_request_has_started_is_found_by_its_name(
+    replay: StateMachinePipeline, states: Stubber, request_: Invocation, of_another: tuple[Record, str]
 ) -> None:
-    name = execution_name(request_)
-    states.add_response(
-        "describe_execution",
-        execution("SUCCEEDED"),
-        {"executionArn": EXECUTION.replace("Backfill-1", name)},
+    record, name = of_another
+    described = {"executionArn": EXECUTION.replace("Backfill-1", name)}
+    states.add_response("describe_execution", execution("SUCCEEDED"), described)
+
+    assert replay.started_run(request_, record) == name
+
+
+@pytest.mark.parametrize("late", [2, 28])
+def test_an_execution_that_is_listed_late_is_found(
+    replay: StateMachinePipeline,
+    request_: Invocation,
+    of_another: tuple[Record, str],
+    monkeypatch: pytest.MonkeyPatch,
+    late: int,
+) -> None:
+    record, name = of_another
+    is_listed = iter([False] * (late // 2) + [True])
+    monkeypatch.setattr(
+        StateMachinePipeline,
+        "status",
+        lambda *_: Status(State.RUNNING if next(is_listed) else State.UNKNOWN),
     )
 
-    assert replay.bookmark() == ""
-    assert replay.find(request_, replay.bookmark()) == name
+    assert replay.started_run(request_, record) == name
 
 
-def test_what_a_request_has_not_started_is_not_found(
-    replay: StateMachinePipeline, states: Stubber, request_: Request
+def test_an_execution_that_was_never_started_is_looked_for_half_a_minute(
+    replay: StateMachinePipeline,
+    states: Stubber,
+    request_: Invocation,
+    of_another: tuple[Record, str],
+    real_aws: Aws,
 ) -> None:
-    states.add_client_error("describe_execution", "ExecutionDoesNotExist", "no such execution", 400)
+    for _ in range(16):
+        states.add_client_error("describe_execution", "ExecutionDoesNotExist", "no such execution", 400)
 
-    assert replay.find(request_, "") is None
+    assert replay.started_run(request_, of_another[0]) is None
+
+    assert real_aws.clock.now() == NOW + timedelta(seconds=30)
+
+
+def test_the_execution_of_an_answered_request_is_not_looked_for(
+    replay: StateMachinePipeline, request_: Invocation
+) -> None:
+    answered = Record("request-9", NOW, {"answer~Create~SUCCESS": NOW})
+
+    assert replay.started_run(request_, answered) == execution_name(request_, "request-9")
 
 
 def test_a_run_is_cancelled_with_its_cause(replay: StateMachinePipeline, states: Stubber) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_reprocessing_handler.request import check_request_type
 
+from pipeline_reprocessing_handler.invocation import RequestType
 from pipeline_reprocessing_handler.properties import Kind, Messages
 from pipeline_reprocessing_handler.validation import (
     MAX_LAST,
@@ -26,6 +26,7 @@ from pipeline_reprocessing_handler.validation import (
     check_time,
     check_wait,
     format_time,
+    one_of,
     parse_time,
     state_machine_name,
 )
@@ -437,4 +438,4 @@ def test_another_arn_is_refused(arn: str) -> None:
 @given(values)
 def test_an_unknown_request_type_is_refused(value: object) -> None:
     with pytest.raises(Failure, match=r"^'RequestType' must be one of Create, Update, Delete, got "):
-        check_request_type(value)
+        one_of("RequestType", value, RequestType)
