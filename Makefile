@@ -49,9 +49,12 @@ demo-iot-analytics: setup ## The same story on AWS IoT Analytics
 	@$(BIN)/python -m $(DEMO) --iot-analytics
 
 ##@ Checks
-.PHONY: test lint format soak mutants bench
-test: setup lint ## All checks and all tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+.PHONY: test test-deploys lint format soak mutants bench
+test: setup lint ## All checks and all tests, but for a few deploys
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not more_deploys' $(PYTEST)
+
+test-deploys: setup ## The deploys that `make test` leaves out
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist load -m more_deploys $(PYTEST)
 
 lint: $(PROJECT) ## Style, format and types
 	@$(BIN)/ruff check --quiet --output-format=concise .

@@ -17,7 +17,8 @@ from local_aws import CdkResult, LocalAws
 from local_aws.iot_analytics.client import LocalControl, iot_analytics_client, put_messages
 from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline, Wait
 
-pytestmark = pytest.mark.embedded
+# AWS has ended this kind of pipeline: the other two are what `make test` deploys.
+pytestmark = [pytest.mark.embedded, pytest.mark.more_deploys]
 
 ENDS = ("CancelPipelineReprocessing", "DeletePipeline")
 DAYS = [datetime(2025, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
