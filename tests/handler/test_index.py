@@ -390,6 +390,22 @@ def test_a_run_is_cancelled_in_spite_of_throttling_at_the_last_moment(
     assert aws.documents[-1]["Reason"].endswith("minutes, and cancelled")
 
 
+def test_a_cancelled_run_that_is_not_seen_to_end_leaves_time_for_the_signal(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    machine["Wait"] = {"TimeoutSeconds": "43200", "SignalUrl": SIGNAL_URL}
+    aws.scripts["describe_execution"] = [{"status": "RUNNING"}]
+    handler(event_of("Create", machine), context)
+    last_word = NOW + timedelta(hours=12) - LAST_WORD
+    stopped = aws.scripts["stop_execution"]
+    _in_trouble_until(aws, "stop_execution", last_word + timedelta(seconds=30), Throttled("busy"), stopped)
+    aws.time.moment = last_word - timedelta(seconds=10)
+
+    handler(handed_over(aws), context)
+
+    assert [document["Status"] for document in aws.documents] == ["SUCCESS", "FAILURE"]
+
+
 @pytest.mark.parametrize(("minutes", "deploys"), [(0.9, True), (1.1, False)])
 def test_a_new_role_has_a_minute_to_become_known(
     handler: Handler,
