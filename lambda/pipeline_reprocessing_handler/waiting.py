@@ -144,10 +144,10 @@ class Wait(Work):
         except Fault as trouble:
             log.warning("whether the request was answered is not known: %s", trouble)
         try:
-            aws = self.aws.patient(request.until(keep=ANSWER_WITHIN))
-            pipeline = self.open(request.properties.target, aws)
+            until = request.until(keep=ANSWER_WITHIN)
+            pipeline = self.open(request.properties.target, self.aws.patient(until))
             # without the fault: people read the run's history who do not read our log
-            end_run(pipeline, waiting.run_id, request.cause(why), self.clock)
+            end_run(pipeline, waiting.run_id, request.cause(why), self.clock, until)
         except Fault as trouble:
             log.warning("run '%s' could not be cancelled: %s", waiting.run_id, trouble)
         return request.failure(f"{why}: {fault}" if fault else why, waiting.run_id)

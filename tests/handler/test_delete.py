@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -145,11 +146,13 @@ def test_an_id_that_names_no_run_may_be_wrong_where_the_start_was_in_doubt(
 
 @pytest.mark.parametrize("fault", [Denied("no"), Missing("gone"), Refused("never"), Unreachable("no host")])
 def test_a_delete_that_can_do_nothing_succeeds(
-    lifecycle_of: Open, pipeline: FakePipeline, fault: Fault
+    lifecycle_of: Open, pipeline: FakePipeline, logged: io.StringIO, fault: Fault
 ) -> None:
     pipeline.trouble["status"] = [fault]
 
     assert lifecycle_of("Delete").remove() == Answer("weather/run-1")
+
+    assert logged.getvalue() == f"[WARNING] runs that still go on are left alone: {fault}\n"
 
 
 @pytest.mark.parametrize("fault", [Throttled("busy"), Unclear("oops")])

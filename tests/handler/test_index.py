@@ -18,7 +18,7 @@ from pipeline_reprocessing_handler import index
 from pipeline_reprocessing_handler.aws_errors import Denied, Fault, Throttled, Unclear
 from pipeline_reprocessing_handler.crhelper_adapter import NotDelivered
 from pipeline_reprocessing_handler.index import Handler
-from pipeline_reprocessing_handler.invocation import MADE_AT, START_BY
+from pipeline_reprocessing_handler.invocation import LAST_WORD, MADE_AT, START_BY
 
 if TYPE_CHECKING:
     from tests.handler.conftest import FakeAws, FakeContext
@@ -303,6 +303,7 @@ def test_a_deploy_gets_through_minutes_of_trouble(
     assert aws.time.now() >= NOW + timedelta(minutes=3)
 
 
+@pytest.mark.parametrize("wait", [None, {"TimeoutSeconds": "3000"}])
 @pytest.mark.parametrize("operation", ["create_log_stream", "describe_log_streams", "start_execution"])
 def test_a_deploy_that_gets_through_nothing_fails_in_time(
     handler: Handler,
@@ -311,8 +312,9 @@ def test_a_deploy_that_gets_through_nothing_fails_in_time(
     context: FakeContext,
     machine: dict[str, Any],
     operation: str,
+    wait: object,
 ) -> None:
-    machine["Wait"] = None
+    machine["Wait"] = wait
     aws.scripts[operation] = [Throttled("busy")]
 
     handler(event_of("Create", machine), context)
@@ -323,6 +325,85 @@ def test_a_deploy_that_gets_through_nothing_fails_in_time(
     last = max(at for name, at in aws.called_at if name in ("start_execution", operation))
     assert last <= NOW + (START_BY if operation == "start_execution" else timedelta(seconds=225))
     assert aws.time.now() <= NOW + timedelta(seconds=230)
+
+
+def test_a_short_function_fails_a_deploy_within_its_own_time(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    context.remaining = 60_000
+    aws.scripts["start_execution"] = [Throttled("busy")]
+
+    handler(event_of("Create", machine), context)
+
+    assert [answer["Status"] for answer in aws.documents] == ["FAILED"]
+    assert aws.time.now() <= NOW + timedelta(seconds=50)
+
+
+def test_an_update_that_starts_nothing_does_not_wait_for_the_status_of_the_run(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    aws.scripts["describe_execution"] = [Throttled("busy")]
+    named = {"PhysicalResourceId": "Replay-1/Backfill-1"}
+
+    handler(event_of("Update", machine, OldResourceProperties=machine, **named), context)
+
+    assert [answer["Data"]["Status"] for answer in aws.documents] == ["UNKNOWN"]
+    assert aws.time.now() == NOW
+
+
+@pytest.mark.parametrize("operation", ["describe_stacks", "describe_execution"])
+def test_a_wait_looks_again_rather_than_to_hang_on_one_call(
+    handler: Handler,
+    aws: FakeAws,
+    event_of: Event,
+    context: FakeContext,
+    machine: dict[str, Any],
+    operation: str,
+) -> None:
+    handler(event_of("Create", machine), context)
+    aws.scripts["describe_execution"] = [{"status": "SUCCEEDED"}]
+    aws.scripts[operation] = [*[Throttled("busy")] * 4, *aws.scripts.get(operation, [{}])]
+
+    handler(handed_over(aws), context)
+
+    assert [answer["Status"] for answer in aws.documents] == ["SUCCESS"]
+    assert aws.time.now() <= NOW + timedelta(seconds=2)  # four looks in half seconds
+
+
+def test_a_run_is_cancelled_in_spite_of_throttling_at_the_last_moment(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    machine["Wait"] = {"TimeoutSeconds": "43200", "SignalUrl": SIGNAL_URL}
+    aws.scripts["describe_execution"] = [{"status": "RUNNING"}]
+    handler(event_of("Create", machine), context)
+    last_word = NOW + timedelta(hours=12) - LAST_WORD
+    ends: list[Any] = [lambda _: aws.scripts.update(describe_execution=[{"status": "ABORTED"}])]
+    _in_trouble_until(aws, "stop_execution", last_word + timedelta(seconds=30), Throttled("busy"), ends)
+    aws.time.moment = last_word - timedelta(seconds=10)
+
+    handler(handed_over(aws), context)
+
+    assert last_word + timedelta(seconds=30) <= max(
+        at for name, at in aws.called_at if name == "stop_execution"
+    )
+    assert aws.documents[-1]["Status"] == "FAILURE"
+    assert aws.documents[-1]["Reason"].endswith("minutes, and cancelled")
+
+
+def test_a_cancelled_run_that_is_not_seen_to_end_leaves_time_for_the_signal(
+    handler: Handler, aws: FakeAws, event_of: Event, context: FakeContext, machine: dict[str, Any]
+) -> None:
+    machine["Wait"] = {"TimeoutSeconds": "43200", "SignalUrl": SIGNAL_URL}
+    aws.scripts["describe_execution"] = [{"status": "RUNNING"}]
+    handler(event_of("Create", machine), context)
+    last_word = NOW + timedelta(hours=12) - LAST_WORD
+    stopped = aws.scripts["stop_execution"]
+    _in_trouble_until(aws, "stop_execution", last_word + timedelta(seconds=30), Throttled("busy"), stopped)
+    aws.time.moment = last_word - timedelta(seconds=10)
+
+    handler(handed_over(aws), context)
+
+    assert [document["Status"] for document in aws.documents] == ["SUCCESS", "FAILURE"]
 
 
 @pytest.mark.parametrize(("minutes", "deploys"), [(0.9, True), (1.1, False)])
@@ -384,7 +465,7 @@ def _in_trouble_until(aws: FakeAws, operation: str, until: datetime, fault: Faul
         if aws.time.now() < until:
             raise fault
         if calm:
-            return calm[0]
+            return calm[0](parameters) if callable(calm[0]) else calm[0]
         return getattr(aws, f"_{operation}")(**parameters)
 
     aws.scripts[operation] = [script]

@@ -63,6 +63,12 @@ def test_the_second_to_claim_is_told(ledger: Ledger) -> None:
     assert [ledger.claim("start-1"), ledger.claim("start-1"), ledger.claim("start-2")] == [True, False, True]
 
 
+def test_a_claim_in_doubt_is_taken_for_anothers(ledger: Ledger, aws: FakeAws) -> None:
+    aws.scripts["create_log_stream"] = [PerhapsOurs("it exists")]
+
+    assert not ledger.claim("start-1")
+
+
 @pytest.mark.parametrize("in_doubt", [True, False])
 def test_a_claim_that_may_be_ours_is_what_the_caller_takes_it_for(
     ledger: Ledger, aws: FakeAws, in_doubt: bool
@@ -122,6 +128,7 @@ def test_a_request_that_came_again_undated_is_one_that_is_as_old_as_its_first_no
 
     assert [(each.request_id, each.made_at) for each in history.others] == [("again", NOW - 2 * MINUTE)]
     assert history.own.made_at == NOW - MINUTE
+    assert ledger_of("request-1", made_at=NOW - 2 * MINUTE).read().own.made_at == NOW - 2 * MINUTE
 
 
 def test_streams_are_read_page_by_page(ledger: Ledger, aws: FakeAws) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -164,6 +165,10 @@ def test_a_signal_says_how_the_wait_has_ended(answer: Answer, status: str, reaso
     }
 
 
+def test_the_data_of_a_signal_are_an_id_at_most() -> None:
+    assert _signal(Answer("x" * 1025), EVENT)["Data"] == "x" * 1024
+
+
 @pytest.fixture
 def send(aws: FakeAws, ledger: Ledger, invocation_of: Of) -> Send:
     """Responds to `request-1`, which was made at NOW: `send(answer, until=..., **fields of the event)`."""
@@ -212,7 +217,7 @@ def test_an_answer_is_sent_once(send: Send, aws: FakeAws) -> None:
 
 @pytest.mark.parametrize("trouble", [301, 400, 403, 500, 503, Unclear("PUT failed: ProtocolError")])
 def test_a_response_is_sent_again_until_it_is_accepted(
-    send: Send, aws: FakeAws, clock: FakeClock, trouble: int | Fault
+    send: Send, aws: FakeAws, clock: FakeClock, logged: io.StringIO, trouble: int | Fault
 ) -> None:
     aws.http_statuses = [trouble, trouble, 204]
 
@@ -221,6 +226,7 @@ def test_a_response_is_sent_again_until_it_is_accepted(
     assert len(aws.answers) == 1
     first, second = clock.slept
     assert 0.5 <= first <= 1 <= second <= 2
+    assert logged.getvalue().count(f"{trouble}\n") == 2
 
 
 def test_an_address_that_never_accepts_is_given_up_and_not_noted(

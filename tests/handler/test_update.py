@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -237,7 +238,7 @@ def test_earlier_runs_are_not_looked_for_on_the_new_pipeline(
 
 @pytest.mark.parametrize("fault", [Denied("no"), Unreachable("no host")])
 def test_a_pipeline_that_was_exchanged_may_be_out_of_reach(
-    exchange: Callable[..., Lifecycle], pipeline: FakePipeline, fault: Fault
+    exchange: Callable[..., Lifecycle], pipeline: FakePipeline, logged: io.StringIO, fault: Fault
 ) -> None:
     old = type(pipeline)()
     old.trouble["status"] = [fault]
@@ -246,6 +247,7 @@ def test_a_pipeline_that_was_exchanged_may_be_out_of_reach(
 
     assert isinstance(outcome, Waiting)
     assert outcome.run_id == "run-1"
+    assert f"[WARNING] what runs on pipeline 'weather' is left alone: {fault}\n" in logged.getvalue()
 
 
 @pytest.mark.parametrize("fault", [Throttled("busy"), Unclear("oops"), Refused("no")])

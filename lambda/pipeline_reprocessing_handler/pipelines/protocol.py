@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -73,17 +73,20 @@ class Pipeline(Protocol):
         """Asks the run to end; False if it has ended already, or never was."""
 
 
-def end_run(pipeline: Pipeline, run_id: str, cause: str, clock: Clock) -> None:
-    """Cancels a run that still goes on, and sees it end."""
+def end_run(pipeline: Pipeline, run_id: str, cause: str, clock: Clock, until: datetime | None = None) -> None:
+    """Cancels a run that still goes on, and sees it end, for `END_WITHIN` and at most until then."""
     before = pipeline.status(run_id).state
     if before not in (State.RUNNING, State.UNKNOWN):
         return
     log.info("cancelling run '%s': %s", run_id, cause)
     # A run that can be cancelled and is not listed yet will be: the next start must not take it for its own.
     goes_on = {State.RUNNING, before} if pipeline.cancel(run_id, cause) else {State.RUNNING}
-    until, pause = clock.now() + END_WITHIN, 0.5
+    watch_until = clock.now() + END_WITHIN
+    if until:
+        watch_until = min(watch_until, until)
+    pause = 0.5
     while pipeline.status(run_id).state in goes_on:
-        if clock.now() >= until:
+        if clock.now() >= watch_until:
             log.warning("run '%s' was cancelled and is not seen to end", run_id)
             return
         clock.sleep(pause)
