@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from pipeline_reprocessing_handler import crhelper_adapter, response, stack
+from pipeline_reprocessing_handler import aws, crhelper_adapter, lifecycle, response, stack
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.ledger import Ledger
 from pipeline_reprocessing_handler.lifecycle import Reprocessing, Settled
 from pipeline_reprocessing_handler.pipelines import Counts
 from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
+from pipeline_reprocessing_handler.request import Request
+from pipeline_reprocessing_handler.validation import Failure
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -78,6 +81,15 @@ def whatever_runs_is_cancelled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reprocessing, "_end", end)
 
 
+def another_id_is_signalled(patch: pytest.MonkeyPatch) -> None:
+    end_the_wait = Handler._end_the_wait
+    patch.setattr(
+        Handler,
+        "_end_the_wait",
+        lambda self, outcome, *given: end_the_wait(self, replace(outcome, physical_id="another"), *given),
+    )
+
+
 def success_is_said_without_waiting(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reprocessing, "proceed", lambda self, waiting, until: self.going_on(waiting))
 
@@ -133,3 +145,44 @@ def a_delete_must_be_readable(patch: pytest.MonkeyPatch) -> None:
 
 def what_nobody_waits_for_runs_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reprocessing, "give_up", lambda self, waiting, why: self._failure(why, waiting.run_id))
+
+
+def everything_fails(patch: pytest.MonkeyPatch) -> None:
+    def begin(self: Reprocessing) -> Settled:
+        raise Failure("no reason is known")
+
+    patch.setattr(Reprocessing, "begin", begin)
+
+
+def every_wait_fails(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        Reprocessing, "proceed", lambda self, waiting, until: _raise(self.give_up(waiting, "it is Friday"))
+    )
+
+
+def a_throttled_call_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(aws, "REPEATS", 0)
+
+
+def the_time_is_up_half_way(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "LAST_WORD", timedelta(seconds=350))
+
+
+def a_run_that_is_listed_late_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "FORGOTTEN_AFTER", timedelta(seconds=5))
+
+
+def a_role_that_is_new_is_refused(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(aws, "IAM_PROPAGATION", timedelta(seconds=5))
+
+
+def no_change_is_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Request, "changes_the_data", property(lambda self: self.previous is None))
+
+
+def everything_is_a_change(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Request, "changes_the_data", True)
+
+
+def _raise(error: Exception) -> None:
+    raise error
