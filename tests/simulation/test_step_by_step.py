@@ -25,6 +25,7 @@ from simulated_aws.scenarios import (
     may_start_a_foreign_run,
     start_a_foreign_run,
 )
+from simulated_aws.situations import note
 from simulated_aws.strategies import (
     INTERRUPTIONS,
     KINDS,
@@ -162,7 +163,7 @@ def step_by_step(kind: str, *, fair: bool) -> type[RuleBasedStateMachine]:
                 self.world.timeline.run()
                 if self.cloudformation.status not in NO_STACK:
                     self.world.destroy()
-                check(self.world, *invariants)
+                check(note(self.world), *invariants)
 
     return StepByStep
 
