@@ -14,13 +14,22 @@ from simulated_aws.broken_handlers import (
     a_delete_renames,
     a_delete_starts_a_run,
     a_lost_answer_to_start_is_taken_for_no_run,
+    a_role_that_is_new_is_refused,
     a_rollback_is_not_recognised,
+    a_run_that_is_listed_late_is_forgotten,
+    a_throttled_call_is_not_repeated,
+    a_throttled_hand_over_is_final,
     a_timed_out_run_is_watched_for_ten_minutes_more,
     an_answer_has_any_length,
     an_update_that_does_nothing_has_no_numbers,
+    another_id_is_signalled,
     answers_are_sent_without_the_ledger,
+    every_wait_fails,
     everybody_is_first_in_the_ledger,
+    everything_fails,
+    everything_is_a_change,
     no_answer_is_sent,
+    no_change_is_noticed,
     nobody_goes_on_waiting,
     nothing_is_superseded,
     signals_are_sent_without_the_ledger,
@@ -28,6 +37,7 @@ from simulated_aws.broken_handlers import (
     the_deadline_is_ignored,
     the_end_of_a_rollback_is_another_rollback,
     the_log_is_not_redacted,
+    the_time_is_up_half_way,
     unknown_numbers_are_left_out,
     what_nobody_waits_for_runs_on,
     whatever_runs_is_cancelled,
@@ -38,9 +48,11 @@ from simulated_aws.invariants import (
     IN_FAIR_WEATHER,
     Broken,
     Invariant,
+    a_change_is_reprocessed,
     a_continuation_ends_by_its_deadline,
     a_delete_starts_nothing,
     a_delete_succeeds,
+    a_failure_has_a_cause,
     a_failure_leaves_no_run,
     a_new_run_comes_after_the_end_of_the_last,
     a_request_starts_one_run_at_most,
@@ -56,11 +68,12 @@ from simulated_aws.invariants import (
     nothing_secret_is_written,
     only_own_runs_are_cancelled,
     success_means_that_the_run_succeeded,
+    what_is_unchanged_is_not_reprocessed,
 )
 from simulated_aws.runs import RunPlan
 from simulated_aws.scenarios import NEVER, Deploy, Scenario
 from simulated_aws.templates import reprocessing
-from simulated_aws.troubles import Fault, Trouble
+from simulated_aws.troubles import FAIR_REPEATS, Fault, Trouble
 from simulated_aws.world import World
 
 Story = Callable[[], World]
@@ -83,6 +96,9 @@ RESTORED = Scenario(
     on_rollback="REPROCESS",
     signal=True,
 )
+CHANGED = Scenario(before=Deploy("t1"), steps=(Deploy("t2"),))
+UNCHANGED = Scenario(before=Deploy("t1"), steps=(Deploy("t1", longer=60),))
+WITHOUT_A_CAUSE = "FAILED without a cause"
 
 
 def unreadable() -> World:
@@ -136,6 +152,12 @@ CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
         SIGNALLED.play,
         "signalled SUCCESS, but the run is RUNNING",
     ),
+    (
+        success_means_that_the_run_succeeded,
+        another_id_is_signalled,
+        replace(UNCHANGED, signal=True).play,
+        "another id",
+    ),
     (every_request_is_answered, no_answer_is_sent, DEPLOY.play, "no answer"),
     (every_request_is_answered, nobody_goes_on_waiting, SIGNALLED.play, "no signal"),
     (no_request_is_answered_twice, answers_are_sent_without_the_ledger, DELIVERED_TWICE.play, "2 answers"),
@@ -172,6 +194,39 @@ CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
         replace(TIMED_OUT_AND_LEFT, signal=True).play,
         "goes on",
     ),
+    (a_change_is_reprocessed, no_change_is_noticed, CHANGED.play, "no run was started"),
+    (what_is_unchanged_is_not_reprocessed, everything_is_a_change, UNCHANGED.play, "a run was started"),
+    (a_failure_has_a_cause, everything_fails, CHANGED.play, WITHOUT_A_CAUSE),
+    (a_failure_has_a_cause, every_wait_fails, DEPLOY.play, WITHOUT_A_CAUSE),
+    (a_failure_has_a_cause, every_wait_fails, SIGNALLED.play, WITHOUT_A_CAUSE),
+    *(
+        (
+            a_failure_has_a_cause,
+            a_throttled_call_is_not_repeated,
+            replace(CHANGED, faults=(Fault(operation, Trouble.THROTTLED, times=FAIR_REPEATS),)).play,
+            WITHOUT_A_CAUSE,
+        )
+        for operation in ("describe_log_streams", "create_log_stream")
+    ),
+    (
+        a_failure_has_a_cause,
+        a_throttled_hand_over_is_final,
+        replace(CHANGED, faults=(Fault("invoke", Trouble.THROTTLED, times=FAIR_REPEATS),)).play,
+        WITHOUT_A_CAUSE,
+    ),
+    (
+        a_failure_has_a_cause,
+        the_time_is_up_half_way,
+        replace(CHANGED, runs=(RunPlan(takes=100.0),)).play,
+        WITHOUT_A_CAUSE,
+    ),
+    (
+        a_failure_has_a_cause,
+        a_run_that_is_listed_late_is_forgotten,
+        Scenario(runs=(RunPlan(listed_after=15.0),)).play,
+        WITHOUT_A_CAUSE,
+    ),
+    (a_failure_has_a_cause, a_role_that_is_new_is_refused, Scenario(iam_takes=40.0).play, WITHOUT_A_CAUSE),
 )
 """The invariant, what is broken, what happens, and what the invariant says of it."""
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from pipeline_reprocessing_handler import crhelper_adapter, response, stack
+from pipeline_reprocessing_handler import crhelper_adapter, index, lifecycle, response, stack, waiting
+from pipeline_reprocessing_handler.aws import Aws
+from pipeline_reprocessing_handler.aws_errors import Refused
 from pipeline_reprocessing_handler.index import Handler
-from pipeline_reprocessing_handler.invocation import Waiting
+from pipeline_reprocessing_handler.invocation import Invocation, Waiting
 from pipeline_reprocessing_handler.ledger import Ledger
 from pipeline_reprocessing_handler.lifecycle import Lifecycle
 from pipeline_reprocessing_handler.pipelines import Counts, State, Status
 from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
 from pipeline_reprocessing_handler.response import Answer
+from pipeline_reprocessing_handler.validation import Failure
 from pipeline_reprocessing_handler.waiting import Wait, answer_about
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -88,6 +93,16 @@ def whatever_runs_is_cancelled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lifecycle, "_end", end)
 
 
+def another_id_is_signalled(patch: pytest.MonkeyPatch) -> None:
+    signal = response._signal
+
+    def another(answer: Answer, event: Mapping[str, Any]) -> dict[str, Any]:
+        is_of_no_run = answer.reason.startswith("nothing is reprocessed")
+        return signal(replace(answer, physical_id="another") if is_of_no_run else answer, event)
+
+    patch.setattr(response, "_signal", another)
+
+
 def success_is_said_without_waiting(patch: pytest.MonkeyPatch) -> None:
     def go_on(self: Wait, waiting: Waiting, **_: object) -> Answer:
         return replace(answer_about(self.invocation, waiting.run_id, Status(State.RUNNING)), ends_wait=True)
@@ -141,3 +156,47 @@ def a_delete_must_be_readable(patch: pytest.MonkeyPatch) -> None:
 
 def what_nobody_waits_for_runs_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Wait, "give_up", lambda self, waiting, why: self.invocation.failure(why, waiting.run_id))
+
+
+def everything_fails(patch: pytest.MonkeyPatch) -> None:
+    def create_or_update(self: Lifecycle) -> Answer:
+        raise Failure("no reason is known")
+
+    patch.setattr(Lifecycle, "create_or_update", create_or_update)
+
+
+def every_wait_fails(patch: pytest.MonkeyPatch) -> None:
+    def go_on(self: Wait, waiting: Waiting, **_: object) -> Answer:
+        raise self.give_up(waiting, "it is Friday")
+
+    patch.setattr(Wait, "go_on", go_on)
+
+
+def a_throttled_call_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Aws, "repeat", lambda self, attempt: attempt())
+
+
+def a_throttled_hand_over_is_final(patch: pytest.MonkeyPatch) -> None:
+    hand_over = Wait._hand_over
+    patch.setattr(Wait, "_hand_over", lambda *given: (fault := hand_over(*given)) and Refused(str(fault)))
+
+
+def the_time_is_up_half_way(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "LAST_WORD", timedelta(seconds=350))
+
+
+def a_run_that_is_listed_late_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(waiting, "FORGOTTEN_AFTER", timedelta(seconds=5))
+
+
+def a_role_that_is_new_is_refused(patch: pytest.MonkeyPatch) -> None:
+    for module in (index, waiting):
+        patch.setattr(module, "IAM_PROPAGATION", timedelta(seconds=5))
+
+
+def no_change_is_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Invocation, "changes_the_data", property(lambda self: self.previous is None))
+
+
+def everything_is_a_change(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Invocation, "changes_the_data", True)

@@ -168,7 +168,7 @@ class SimulatedCloudFormation(Requests):
                 spec,
                 request.answer_id,
                 properties,
-                keeps_old=not self._plan.cleans_up_after_rollback,
+                keeps_old=not self.plan.cleans_up_after_rollback,
             )
         self._unfinished_rollback = []
         self.status = "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"
@@ -281,7 +281,7 @@ class SimulatedCloudFormation(Requests):
             request.abandoned = self._timeline.now
 
     def _pause(self) -> Steps:
-        yield Until(self._timeline.now + self._plan.reacts_after)
+        yield Until(self._timeline.now + self.plan.reacts_after)
 
     def _resolved(self, value: Any) -> Any:
         """Every scalar arrives as a string."""

@@ -3,8 +3,9 @@
 The first list holds always. The second holds as long as AWS keeps within the bounds of FAIR WEATHER, which are
 
 - Lambda delivers every event in the end: of the three attempts at one, not all crash;
-- a call that fails is answered when it is repeated up to four times;
+- a call that fails is answered when it is repeated up to `FAIR_REPEATS` times;
 - what goes wrong takes no more time than the five minutes by which a request may outlast its wait;
+- no crash delays a request whose ResponseURL does not tell when it was made (`UNDATED_MAY_CRASH`);
 - no one else's run begins, or is first listed, on an IoT Analytics pipeline between our look at it and the settling
   of our start (the API has no token by which the two could be told apart).
 """
@@ -18,17 +19,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
-from pipeline_reprocessing_handler.invocation import LAST_WORD
-from pipeline_reprocessing_handler.validation import ANSWER_ALLOWANCE
+from pipeline_reprocessing_handler.validation import ANSWER_ALLOWANCE, MAX_WAIT
 
+from .network import Call
 from .requests import LONGEST_ANSWER, Answer, Request, Wait
 from .runs import Run
 from .timeline import EPOCH, FOR_EVER
-from .troubles import Trouble
+from .troubles import CRASHES, HANGING, UNCLEAR, Trouble
 from .world import World
 
 Invariant = Callable[[World], None]
 LOOKS = ("describe_pipeline", "describe_execution")
+STARTS = ("start_pipeline_reprocessing", "start_execution")
+DECIDE_THE_DATA = ("Pipeline", "Messages", "Trigger")
 ATTRIBUTES = {
     *("ReprocessingId", "PipelineName", "Status", "StartTime", "EndTime"),
     *("Objects", "ObjectsFailed", "ObjectsNotReplayed", "ObjectsSkipped"),
@@ -38,6 +41,18 @@ LONGEST_CALL = 70.0
 """Seconds that a call may take that hangs and is repeated four times."""
 ENDS_WITHIN = ANSWER_ALLOWANCE.total_seconds() + LONGEST_CALL
 """Seconds that a continuation may take after its deadline: until nobody listens any more, and a call that hangs then."""
+
+LAST_WORD = 90.0
+"""Seconds before CloudFormation stops listening in which a run may be given up: a cancelled one is watched until it ends."""
+NOT_LISTED = 120.0
+"""Seconds after which a run that is not listed may be given up."""
+FINDS_OUT_WITHIN = 6.0
+"""Seconds from the end of a run until it is seen, when nothing goes wrong."""
+IAM_MAY_TAKE = 55.0
+"""Seconds of refusals after which a permission may be taken for missing."""
+TROUBLE_MAY_TAKE = 150.0
+"""Seconds of trouble beyond which a request may fail: four minutes may pass to its start, and a rollback needs some of
+them for itself."""
 
 
 class Broken(AssertionError):
@@ -191,7 +206,7 @@ def only_own_runs_are_cancelled(world: World) -> None:
 def success_means_that_the_run_succeeded(world: World) -> None:
     """SUCCESS of a Create or Update that waits is never said of a run that has not succeeded."""
     for request in world.requests:
-        wait = _wait_of(request)
+        wait = wait_of(request)
         waits_here = wait and "SignalUrl" not in wait and wait["OnTimeout"] == "FAIL"
         if request.succeeded and request.type != "Delete" and waits_here:
             assert request.accepted
@@ -201,6 +216,10 @@ def success_means_that_the_run_succeeded(world: World) -> None:
     for wait_condition in world.cloudformation.waits:
         signal = wait_condition.accepted
         if signal and signal.document["Status"] == "SUCCESS":
+            request = _request(world, signal.document["UniqueId"])
+            if not changes_the_data(request):  # it is said of no run, but of what was there
+                _require(signal.document["Data"] == request.physical_id, "another id is signalled", request)
+                continue
             signalled = _run_of(world, signal.document["Data"])
             state = signalled.state(signal.time) if signalled else "missing"
             # A run that is let go may have ended since its time was up, or since the last look that was answered.
@@ -297,14 +316,63 @@ def a_restored_run_is_left_alone(world: World) -> None:
     for request in world.requests:
         if request.is_swapped and request.succeeded:
             for run in world.service.of(request.request_id):
-                timeout = float((_wait_of(request) or {}).get("TimeoutSeconds", 0))
+                timeout = float((wait_of(request) or {}).get("TimeoutSeconds", 0))
                 for when, by in run.cancels:
-                    is_early = by == request.request_id and when < run.created + timeout - LAST_WORD.seconds
+                    is_early = by == request.request_id and when < run.created + timeout - LAST_WORD
                     _require(
                         not is_early or _is_removed(world, request, when),
                         f"run {run.id} was cancelled",
                         request,
                     )
+
+
+def a_change_is_reprocessed(world: World) -> None:
+    """SUCCESS of a Create, or of an Update of what decides the data, is not said without a run, unless a rollback keeps."""
+    for request in world.requests:
+        keeps = request.is_swapped and request.event["ResourceProperties"]["OnRollback"] == "KEEP"
+        if request.succeeded and changes_the_data(request) and not keeps:
+            _require(world.service.of(request.request_id), "SUCCESS, but no run was started", request)
+
+
+def what_is_unchanged_is_not_reprocessed(world: World) -> None:
+    """An Update that changes nothing that decides the data starts no run."""
+    for request in world.requests:
+        if request.type == "Update" and not changes_the_data(request):
+            _require(not world.service.of(request.request_id), "a run was started", request)
+
+
+def a_failure_has_a_cause(world: World) -> None:
+    """A Create or Update, or the WaitCondition for one, is told FAILED for a cause that the world knows of.
+
+    CloudFormation has listened to it, so the stack was not interrupted. Its run has therefore ended badly, was forgotten
+    or took too long; or AWS has given the request more trouble than it can bear; or it asks for what there cannot be.
+    All else succeeds.
+    """
+    failed = [
+        (request, request.accepted)
+        for request in world.requests
+        if request.type != "Delete" and request.accepted and not request.succeeded
+    ]
+    failed += [
+        (_request(world, wait.accepted.document["UniqueId"]), wait.accepted)
+        for wait in world.cloudformation.waits
+        if wait.accepted and wait.accepted.document["Status"] == "FAILURE"
+    ]
+    for request, answer in failed:
+        trouble, denied = _trouble_of(world, request, answer.time)
+        _require(
+            trouble > TROUBLE_MAY_TAKE
+            or denied > IAM_MAY_TAKE
+            or not _is_readable(request)
+            or any(
+                _ended_badly(run, answer.time)
+                or _was_forgotten(run, answer.time)
+                or _took_too_long(run, request, answer, trouble)
+                for run in world.service.of(request.request_id)
+            ),
+            f"FAILED without a cause: {answer.document['Reason']}",
+            request,
+        )
 
 
 ALWAYS: tuple[Invariant, ...] = (
@@ -317,6 +385,8 @@ ALWAYS: tuple[Invariant, ...] = (
     nothing_secret_is_written,
     only_own_runs_are_cancelled,
     success_means_that_the_run_succeeded,
+    a_change_is_reprocessed,
+    what_is_unchanged_is_not_reprocessed,
 )
 IN_FAIR_WEATHER: tuple[Invariant, ...] = (
     every_request_is_answered,
@@ -327,6 +397,7 @@ IN_FAIR_WEATHER: tuple[Invariant, ...] = (
     a_delete_succeeds,
     a_failure_leaves_no_run,
     a_restored_run_is_left_alone,
+    a_failure_has_a_cause,
 )
 
 
@@ -351,6 +422,73 @@ def _nobody_waits_in_vain(world: World, asked: Request | Wait) -> bool:
     return (world.now if asked.abandoned is None else asked.abandoned) < asked.deadline
 
 
+def changes_the_data(request: Request) -> bool:
+    """Whether what a Create or Update asks for differs from what was there."""
+    if request.type == "Update":
+        now, before = request.event["ResourceProperties"], request.event["OldResourceProperties"]
+        return any(now[name] != before[name] for name in DECIDE_THE_DATA)
+    return request.type == "Create"
+
+
+def _is_readable(request: Request) -> bool:
+    """Whether the selection names what can be a key of S3: at most 1,024 bytes, and no address."""
+    keys = request.event["ResourceProperties"]["Messages"].get("S3Paths", ())
+    return all(len(key.encode()) <= 1024 and "://" not in key for key in keys)
+
+
+def _ended_badly(run: Run, when: float) -> bool:
+    """Whether the run had failed, or was cancelled by something else than the request that started it."""
+    by_itself = min(
+        run.created + run.plan.cancelled_after,
+        run.created + run.plan.takes if run.plan.ends == "FAILED" else FOR_EVER,
+    )
+    by_another = min((asked for asked, by in run.cancels if by != run.owner), default=FOR_EVER)
+    return run.state(when) in ("FAILED", "CANCELLED") and min(by_itself, by_another) <= when
+
+
+def _was_forgotten(run: Run, when: float) -> bool:
+    never_listed = run.created + NOT_LISTED <= when < run.created + run.plan.listed_after
+    return never_listed or run.ended + run.plan.forgotten_after <= when
+
+
+def _took_too_long(run: Run, request: Request, answer: Answer, trouble: float) -> bool:
+    """Whether the time was up, and the run had not succeeded by then for all to see."""
+    wait = wait_of(request)
+    if wait is None or wait["OnTimeout"] != "FAIL":
+        return False
+    timeout = float(wait["TimeoutSeconds"])
+    listened_until = run.created + MAX_WAIT.total_seconds() if "SignalUrl" in wait else request.deadline
+    by = min(run.created + timeout, listened_until - LAST_WORD)
+    has_succeeded = run.plan.ends == "SUCCEEDED" and (
+        run.created + run.plan.takes + FINDS_OUT_WITHIN + trouble < by
+    )
+    return answer.time >= by and not has_succeeded
+
+
+def _trouble_of(world: World, request: Request, until: float) -> tuple[float, float]:
+    """Seconds that went wrong with the resource's calls shortly before the answer, and for which IAM has refused them."""
+    since = request.made - ENDS_WITHIN  # what goes wrong with the request before may hold up this one
+    calls = [
+        call
+        for call in world.network.calls
+        if call.logical_id == request.logical_id and since <= call.time <= until
+    ]
+    refused = [call.time for call in calls if call.trouble is Trouble.DENIED]
+    return sum(_costs(call) for call in calls), max(refused) - min(refused) if refused else 0.0
+
+
+def _costs(call: Call) -> float:
+    """Seconds that a call in trouble may cost, with the pause before it is repeated."""
+    if call.trouble is None or call.trouble is Trouble.DENIED:
+        return 0.0
+    if call.trouble in CRASHES:
+        return 130.0  # Lambda repeats it a minute later, and what it had begun must be over
+    hangs = 10.0 if call.trouble in HANGING else 0.0
+    # whether a run was started is looked for
+    looks = 30.0 if call.trouble in UNCLEAR and call.operation in STARTS else 0.0
+    return 8.0 + hangs + looks
+
+
 def _is_removed(world: World, request: Request, when: float) -> bool:
     """Whether the stack was on its way out by then."""
     return any(
@@ -372,7 +510,8 @@ def _pipeline_of(request: Request) -> str:
     return str(pipeline.get("Name") or pipeline["Arn"].rpartition(":")[2])
 
 
-def _wait_of(request: Request) -> dict[str, str] | None:
+def wait_of(request: Request) -> dict[str, str] | None:
+    """What the properties say of the wait."""
     wait: dict[str, str] | None = request.event["ResourceProperties"].get("Wait")
     return wait
 
@@ -383,7 +522,7 @@ def _run_of(world: World, physical_id: str) -> Run | None:
 
 def _let_go(world: World, run: Run, signal: Answer) -> float:
     """When the run may have been let go: its time was up, or nobody was told any more how it stands."""
-    wait = _wait_of(_request(world, run.owner or ""))
+    wait = wait_of(_request(world, run.owner or ""))
     if wait is None or wait["OnTimeout"] != "DETACH":
         return FOR_EVER
     looks = (

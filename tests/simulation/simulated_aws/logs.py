@@ -26,6 +26,8 @@ class SimulatedLogs:
         self._page_size = page_size
         self._lag = lag
         self.streams: dict[str, int] = {"2026/01/01/[$LATEST]0": 0, "2026/01/01/[$LATEST]1": 0}
+        self.came_late = 0
+        """How many listings have left out a stream that was there already."""
 
     def create_log_stream(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         name = parameters["logStreamName"]
@@ -41,9 +43,9 @@ class SimulatedLogs:
     def describe_log_streams(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         prefix = parameters.get("logStreamNamePrefix", "")
         newest = (self._timeline.time().timestamp() - self._lag) * 1000
-        names = sorted(
-            name for name, made in self.streams.items() if made <= newest and name.startswith(prefix)
-        )
+        there = [name for name in self.streams if name.startswith(prefix)]
+        names = sorted(name for name in there if self.streams[name] <= newest)
+        self.came_late += len(names) < len(there)
         start = int(parameters.get("nextToken", "0"))
         end = start + min(self._page_size, 50)
         answer: dict[str, Any] = {

@@ -72,6 +72,8 @@ class Network:
         self._receive = receive
         self.calls: list[Call] = []
         self.is_gone: Callable[[Invocation], bool] = lambda invocation: False
+        self.during: Callable[[str], str] = lambda request_id: "unknown"
+        """What kind of request it is, as `Fault` calls it."""
         self.denied_until: dict[str, float] = {}
         """Until when IAM does not know yet what the policy allows: by pipeline, or `role` for everything."""
         self.hang_takes = float(READ_TIMEOUT)
@@ -132,7 +134,7 @@ class Network:
     def _meet(
         self, service: str, operation: str, parameters: Mapping[str, Any], invocation: Invocation
     ) -> Trouble | None:
-        trouble = self._troubles.next(operation)
+        trouble = self._troubles.next(operation, self.during(invocation.request_id))
         invocation.calls += 1
         self.calls.append(
             Call(

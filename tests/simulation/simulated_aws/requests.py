@@ -113,7 +113,7 @@ class Requests:
 
     def __init__(self, timeline: Timeline, plan: CloudFormationPlan, queue: Callable[[str], None]) -> None:
         self._timeline = timeline
-        self._plan = plan
+        self.plan = plan
         self._queue = queue
         self._urls: dict[str, tuple[Request, float]] = {}
         self._handles: dict[str, float] = {}
@@ -123,6 +123,13 @@ class Requests:
         self.requests: list[Request] = []
         self.waits: list[Wait] = []
         self.secrets: list[str] = []
+
+    def kind_of(self, request_id: str) -> str:
+        """`Create`, `Update`, `rollback` or `Delete`; `unknown` where it was never made."""
+        for request in self.requests:
+            if request.request_id == request_id:
+                return "rollback" if request.is_swapped else request.type
+        return "unknown"
 
     def receive(self, url: str, body: bytes) -> int:
         """S3 takes a PUT."""
@@ -185,7 +192,7 @@ class Requests:
         )
         self.requests.append(request)
         self._send(request)
-        for number_, later in self._plan.repeats:
+        for number_, later in self.plan.repeats:
             if number_ == number:
                 self._timeline.at(now + later, lambda: self.send_again(request))
         return request
@@ -211,7 +218,7 @@ class Requests:
         signature = f"SECRET{number:04d}ABCDEF0123456789"
         self.secrets.append(signature)
         address = f"https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com/{quote(key, safe='')}"
-        if not self._plan.dated:
+        if not self.plan.dated:
             return f"{address}?AWSAccessKeyId=AKIA{number:016d}&Expires=1767300000&Signature={signature}%3D"
         stamp = self._timeline.time().strftime("%Y%m%dT%H%M%SZ")
         return (

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline_reprocessing_handler.pipelines.start_once import LEASE
-
 from .functions import LambdaPlan, MakeHandler
-from .requests import CloudFormationPlan
+from .requests import CloudFormationPlan, Request
 from .resources import Other, Template
 from .runs import RunPlan
 from .templates import failing, reprocessing
-from .timeline import EPOCH, FOR_EVER, Steps, Until
+from .timeline import FOR_EVER, Steps, Until
 from .troubles import Fault
 from .world import World
 
@@ -24,6 +22,8 @@ MAY_BE_DEPLOYED = (
     "DELETE_COMPLETE",
 )
 NEVER = 1e8
+SOUGHT_FOR = 300.0
+"""Seconds after a request's last call for which a run that appears may be taken for the one that it has started."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Deploy:
         pipeline: Which pipeline.
         second: Whether there is a second construct for the same pipeline.
         later_fails: Whether another resource fails after the custom resource.
+        longer: Seconds by which the wait is longer than the scenario says; the data do not depend on it.
         interrupted_after: Seconds after which somebody interferes.
         interruption: How.
         then_wait: Seconds until the next step.
@@ -44,6 +45,7 @@ class Deploy:
     pipeline: str = "sensors"
     second: bool = False
     later_fails: bool = False
+    longer: int = 0
     interrupted_after: float | None = None
     interruption: str = "sibling"
     then_wait: float = 0.0
@@ -68,9 +70,19 @@ class Stray:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A whole story."""
+    """A whole story.
+
+    Args:
+        before: Deployed in calm weather before the story begins.
+        run_before: What its run does.
+        steps: What people do; in the end the stack is deleted.
+
+    What AWS does is counted from the beginning of the story: calls, events, requests and seconds.
+    """
 
     kind: str = "IOT_ANALYTICS"
+    before: Deploy | None = None
+    run_before: RunPlan = field(default_factory=lambda: RunPlan(takes=5.0))
     steps: tuple[Step, ...] = (Deploy(),)
     timeout: int | None = 120
     on_timeout: str = "FAIL"
@@ -92,13 +104,12 @@ class Scenario:
     seed: int = 0
 
     def world(self, make_handler: MakeHandler | None = None) -> World:
-        """The world before the story."""
-        return World(
+        """The world as the story begins."""
+        world = World(
             self.kind,
-            runs=self.runs,
-            faults=self.faults,
-            functions=self.functions,
-            cloudformation=self.cloudformation,
+            runs=(self.run_before, *self.runs) if self.before else self.runs,
+            functions=replace(self.functions, duplicates=(), throttled=()),
+            cloudformation=replace(self.cloudformation, repeats=()),
             seed=self.seed,
             one_at_a_time=self.one_at_a_time,
             log_page=self.log_page,
@@ -106,15 +117,20 @@ class Scenario:
             debug=self.debug,
             make_handler=make_handler,
         )
+        if self.before:
+            replace(self, iam_takes=0.0).begin(self.before, world)
+            world.timeline.run()
+        world.begin(self.faults, self.functions, self.cloudformation)
+        return world
 
     def play(self, make_handler: MakeHandler | None = None) -> World:
         """The world after the story. Its threads have ended."""
         with self.world(make_handler) as world:
             world.timeline.process(self._story(world))
             for when in self.foreign_runs:
-                world.timeline.process(self._start_foreign_run(world, when))
+                world.timeline.process(self._start_foreign_run(world, world.began + when))
             for stray in self.strays:
-                world.timeline.at(stray.after, lambda: delete_what_was_replaced(world))
+                world.timeline.at(world.began + stray.after, lambda: delete_what_was_replaced(world))
             world.timeline.run()
         return world
 
@@ -166,7 +182,7 @@ class Scenario:
                 "range": {"StartTime": "2025-01-01T00:00:00Z", "EndTime": "2025-02-01T00:00:00Z"},
                 "paths": {"S3Paths": ["channel/sensors/__dt=2025-01-01 00:00:00/1_2_3.json.gz"]},
             }[self.messages],
-            "timeout": self.timeout,
+            "timeout": self.timeout and self.timeout + step.longer,
             "on_timeout": self.on_timeout,
             "on_rollback": self.on_rollback,
             "on_removal": self.on_removal,
@@ -209,18 +225,15 @@ def delete_what_was_replaced(world: World) -> None:
 
 
 def _is_unsettled(world: World) -> bool:
-    """Whether a run that appears now might be taken for ours."""
-    marks: dict[str, dict[str, float]] = {}
-    for name, made in world.logs.streams.items():
-        *_, request_id, mark = name.split("/")
-        marks.setdefault(request_id, {})[mark] = made / 1000 - EPOCH.timestamp()
-    return any(_is_open(of_request, world.now) for of_request in marks.values())
+    """Whether a run that appears now might be taken for ours: as long as it may not be known which is."""
+    return any(_seeks_its_run(world, request) for request in world.requests if request.type != "Delete")
 
 
-def _is_open(marks: dict[str, float], now: float) -> bool:
-    if not any(mark.startswith("asks~") for mark in marks):  # made before anybody looks at the pipeline
+def _seeks_its_run(world: World, request: Request) -> bool:
+    invocations = [each for each in world.functions.invocations if each.request_id == request.request_id]
+    if any(not each.is_continuation and each.ended > world.now for each in invocations):
+        return True
+    if request.succeeded or any(each.is_continuation for each in invocations):
         return False
-    if any(mark.startswith("run~") for mark in marks):
-        return False
-    last = max(marks.values())
-    return now <= last + LEASE.total_seconds() + 180
+    calls = (call.time for call in reversed(world.network.calls) if call.request_id == request.request_id)
+    return world.now <= next(calls, request.made) + SOUGHT_FOR

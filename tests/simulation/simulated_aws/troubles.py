@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 ANY = "*"
 """Stands for every operation: the count is over all calls of the world."""
+FAIR_REPEATS = 4
+"""How many calls of one operation in a row may fail in fair weather: the handler has to repeat that often."""
 
 
 class Trouble(StrEnum):
@@ -41,6 +43,8 @@ UNCLEAR = (
     Trouble.LATE,
 )
 """After one of these nobody knows whether the call has done anything."""
+HANGING = frozenset({Trouble.HANGS_BEFORE, Trouble.HANGS_AFTER, Trouble.LATE, Trouble.SLOW})
+"""A call that takes seconds to go wrong."""
 CRASHES = frozenset({Trouble.CRASH_BEFORE, Trouble.CRASH_AFTER})
 WITHOUT_EFFECT = frozenset(
     {
@@ -66,12 +70,14 @@ class Fault:
         trouble: What becomes of them.
         nth: The first one, counted from 1 since the world began.
         times: How many in a row.
+        during: Counts only calls made for a `Create`, an `Update`, a `rollback` or a `Delete`; by default all.
     """
 
     operation: str
     trouble: Trouble
     nth: int = 1
     times: int = 1
+    during: str = ""
 
 
 class Troubles:
@@ -79,26 +85,26 @@ class Troubles:
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._faults = list(faults)
-        self._calls: Counter[str] = Counter()
+        self._calls: Counter[tuple[str, str]] = Counter()
         self.met: list[Fault] = []
 
     @property
     def calls(self) -> Counter[str]:
         """How often each operation was called."""
-        return self._calls
+        return Counter({operation: count for (operation, during), count in self._calls.items() if not during})
 
     def add(self, fault: Fault) -> None:
         """Makes trouble from now on: `nth` counts from the next call."""
-        self._faults.append(
-            Fault(fault.operation, fault.trouble, self._calls[fault.operation] + fault.nth, fault.times)
-        )
+        counted = self._calls[fault.operation, fault.during]
+        self._faults.append(replace(fault, nth=counted + fault.nth))
 
-    def next(self, operation: str) -> Trouble | None:
-        self._calls[operation] += 1
-        self._calls[ANY] += 1
+    def next(self, operation: str, during: str) -> Trouble | None:
+        """What becomes of the next call of an operation, made for such a request."""
+        for counted in ((operation, during), (operation, ""), (ANY, during), (ANY, "")):
+            self._calls[counted] += 1
         for fault in self._faults:
-            if fault.operation in (operation, ANY):
-                count = self._calls[fault.operation]
+            if fault.operation in (operation, ANY) and fault.during in (during, ""):
+                count = self._calls[fault.operation, fault.during]
                 if fault.nth <= count < fault.nth + fault.times:
                     self.met.append(fault)
                     return fault.trouble

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from random import Random
 from types import TracebackType
 from typing import Any
@@ -83,8 +84,29 @@ class World:
         gone = self.cloudformation.gone
         self.functions.is_gone = lambda event: bool(gone) and event.body.get("StackId") in gone
         self.network.is_gone = lambda invocation: bool(gone) and invocation.body.get("StackId") in gone
+        self.network.during = self.cloudformation.kind_of
         self.cloudformation.on_new_stack = self.logs.streams.clear
         self._level_before = logging.root.level
+        self.began = 0.0
+        """When the story began: what was deployed before is no part of it."""
+
+    def begin(
+        self, faults: Iterable[Fault], functions: LambdaPlan, cloudformation: CloudFormationPlan
+    ) -> None:
+        """Begins the story: AWS behaves like that from now on, and counts its calls, events and requests from here."""
+        self.began = now = self.now
+        events, requests = len(self.functions.events), len(self.requests)
+        for fault in faults:
+            self.troubles.add(fault)
+        self.functions.plan = replace(
+            functions,
+            duplicates=tuple((number + events, later) for number, later in functions.duplicates),
+            throttled=tuple((since + now, until + now) for since, until in functions.throttled),
+        )
+        self.cloudformation.plan = replace(
+            cloudformation,
+            repeats=tuple((number + requests, later) for number, later in cloudformation.repeats),
+        )
 
     def __enter__(self) -> World:
         return self
