@@ -172,9 +172,6 @@ class FakePipeline:
             self.states[run_id] = Status(State.RUNNING)
         return self.started[request.request_id]
 
-    def noted_run(self, request: Invocation, record: Record) -> str | None:
-        return record.said("run")
-
     def started_run(self, request: Invocation, record: Record) -> str | None:
         self._trouble("started_run")
         return self.started.get(record.request_id)

@@ -127,9 +127,7 @@ def test_a_start_that_left_no_run_behind_is_sent_again(
     assert sum(aws.time.slept) >= 30  # the run had its time to show up
 
 
-def test_what_nobody_can_find_out_is_not_started_again(
-    deploy: Callable[..., dict[str, Any]], server: Server
-) -> None:
+def test_a_start_in_doubt_is_not_sent_again(deploy: Callable[..., dict[str, Any]], server: Server) -> None:
     server.answers = [listing(), None, error("InternalFailureException")]
 
     answer = deploy()

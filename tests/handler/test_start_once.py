@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_reprocessing_handler.aws_errors import Conflict, Denied, Fault, Refused, Throttled, Unclear
+from pipeline_reprocessing_handler.aws_errors import (
+    Conflict,
+    Denied,
+    Fault,
+    Refused,
+    Throttled,
+    Unclear,
+    Unreachable,
+)
 from pipeline_reprocessing_handler.invocation import START_BY, Invocation
 from pipeline_reprocessing_handler.ledger import Ledger, Record
 from pipeline_reprocessing_handler.pipelines.start_once import LEASE, SEND_FOR, WATCH, StartOnce
@@ -512,3 +520,14 @@ def test_the_newest_open_claim_decides_how_long_a_start_may_be_under_way(
     assert settle() is None
 
     assert clock.now() >= NOW + timedelta(seconds=100) + LEASE
+
+
+def test_no_run_is_looked_for_after_a_start_that_reached_nothing(
+    start: Callable[[], str], runs: Runs, clock: FakeClock
+) -> None:
+    runs.trouble["send_start"] = [Unreachable("no connection")] * 2
+    runs.takes_unclear_starts = False
+
+    assert start() == "run-1"
+
+    assert clock.now() < NOW + timedelta(seconds=5)

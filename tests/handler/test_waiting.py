@@ -119,7 +119,7 @@ def test_a_run_that_fails_says_why(
     assert pipeline.cancelled == []
 
 
-def test_a_request_that_comes_when_nobody_listens_starts_nothing(
+def test_a_request_that_arrives_after_its_timeout_starts_nothing(
     lifecycle_of: Callable[..., Lifecycle], pipeline: FakePipeline, clock: FakeClock
 ) -> None:
     late = lifecycle_of()

@@ -52,7 +52,7 @@ def test_a_run_that_a_rollback_has_restored_goes_on_when_the_rollback_is_over(se
     check(world)
 
 
-def test_a_restored_run_is_not_given_up_when_nobody_could_tell_that_the_stack_rolls_back(
+def test_a_restored_run_is_not_given_up_when_the_stack_could_not_be_described(
     service: Service,
 ) -> None:
     with World(service.kind) as world:

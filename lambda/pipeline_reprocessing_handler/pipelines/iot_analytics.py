@@ -41,9 +41,6 @@ class IotAnalyticsPipeline:
     def start(self, request: Invocation, still_wanted: Callable[[], Record]) -> str:
         return self._once.start(request, still_wanted)
 
-    def noted_run(self, request: Invocation, record: Record) -> str | None:
-        return record.said("run")
-
     def started_run(self, request: Invocation, record: Record) -> str | None:
         return self._once.settle(record)
 

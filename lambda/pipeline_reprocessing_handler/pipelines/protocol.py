@@ -55,14 +55,6 @@ class Pipeline(Protocol):
             The run's id, also if an earlier call has started it.
         """
 
-    def noted_run(self, request: Invocation, record: Record) -> str | None:
-        """The run of a request of the same resource, as far as its notes tell; it may not have been started.
-
-        Args:
-            request: Any request of the resource.
-            record: The notes.
-        """
-
     def started_run(self, request: Invocation, record: Record) -> str | None:
         """The run that another request of the resource has started, once nothing of its start is under way any more."""
 

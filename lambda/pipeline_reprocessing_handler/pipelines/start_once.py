@@ -14,7 +14,7 @@ from itertools import count
 from typing import Protocol
 
 from pipeline_reprocessing_handler.aws import Aws
-from pipeline_reprocessing_handler.aws_errors import Conflict, Fault, Unclear
+from pipeline_reprocessing_handler.aws_errors import Conflict, Fault, Unclear, Unreachable
 from pipeline_reprocessing_handler.clients import READ_TIMEOUT
 from pipeline_reprocessing_handler.invocation import START_BY, Invocation
 from pipeline_reprocessing_handler.ledger import Ledger, Record
@@ -142,7 +142,8 @@ class StartOnce:
                     raise
                 log.warning("the run is not started yet: %s", trouble)
                 fault = trouble
-            if isinstance(fault, Unclear) and (run_id := self._look_for_run(request, bookmark)):
+            may_have_started = isinstance(fault, Unclear) and not isinstance(fault, Unreachable)
+            if may_have_started and (run_id := self._look_for_run(request, bookmark)):
                 return run_id
             self._clock.sleep(min(pause, max((until - self._clock.now()).total_seconds(), 0.0)))
         if fault and not self._aws.may_pass(fault):

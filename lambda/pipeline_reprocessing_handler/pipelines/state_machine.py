@@ -67,9 +67,6 @@ class StateMachinePipeline:
             raise Failure(f"state machine '{self._target.name}' cannot be started: {fault}") from fault
         return name
 
-    def noted_run(self, request: Invocation, record: Record) -> str | None:
-        return execution_name(request, record.request_id)
-
     def started_run(self, request: Invocation, record: Record) -> str | None:
         name, clock = execution_name(request, record.request_id), self._aws.clock
         until = clock.now() + LISTED_WITHIN

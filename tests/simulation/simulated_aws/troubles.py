@@ -9,7 +9,7 @@ from enum import StrEnum
 
 ANY = "*"
 """Stands for every operation: the count is over all calls of the world."""
-FAIR_REPEATS = 4
+FAIR_REPEATS = 8
 """How many calls of one operation in a row may fail in fair weather: the handler has to repeat that often."""
 
 
