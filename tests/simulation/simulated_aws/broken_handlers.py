@@ -13,7 +13,7 @@ from pipeline_reprocessing_handler import aws, crhelper_adapter, lifecycle, resp
 from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.index import Handler
 from pipeline_reprocessing_handler.ledger import Ledger
-from pipeline_reprocessing_handler.lifecycle import Reprocessing, Settled
+from pipeline_reprocessing_handler.lifecycle import Reprocessing, Settled, Waiting
 from pipeline_reprocessing_handler.pipelines import Counts
 from pipeline_reprocessing_handler.pipelines.iot_analytics import IotAnalyticsPipeline
 from pipeline_reprocessing_handler.request import Request
@@ -174,6 +174,16 @@ def a_run_that_is_listed_late_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def a_role_that_is_new_is_refused(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(aws, "IAM_PROPAGATION", timedelta(seconds=5))
+
+
+def what_is_detached_is_cancelled(patch: pytest.MonkeyPatch) -> None:
+    timed_out = Reprocessing._timed_out
+
+    def cancel(self: Reprocessing, waiting: Waiting) -> Settled:
+        self.give_up(waiting, "its time is up")
+        return timed_out(self, waiting)
+
+    patch.setattr(Reprocessing, "_timed_out", cancel)
 
 
 def no_change_is_noticed(patch: pytest.MonkeyPatch) -> None:
