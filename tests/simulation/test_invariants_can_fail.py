@@ -41,6 +41,7 @@ from simulated_aws.broken_handlers import (
     what_nobody_waits_for_runs_on,
     whatever_runs_is_cancelled,
 )
+from simulated_aws.fair_weather import FAIR_REPEATS
 from simulated_aws.functions import LambdaPlan
 from simulated_aws.invariants import (
     ALWAYS,
@@ -73,7 +74,7 @@ from simulated_aws.invariants import (
 from simulated_aws.runs import RunPlan
 from simulated_aws.scenarios import NEVER, Deploy, Scenario
 from simulated_aws.templates import reprocessing
-from simulated_aws.troubles import FAIR_REPEATS, Fault, Trouble
+from simulated_aws.troubles import Fault, Trouble
 from simulated_aws.world import World
 
 Story = Callable[[], World]

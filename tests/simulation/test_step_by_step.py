@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from simulated_aws.fair_weather import UNDATED_MAY_CRASH
 from simulated_aws.invariants import ALWAYS, IN_FAIR_WEATHER, check, nothing_runs_after_removal
 from simulated_aws.scenarios import (
     MAY_BE_DEPLOYED,
@@ -30,7 +31,6 @@ from simulated_aws.strategies import (
     INTERRUPTIONS,
     KINDS,
     SECONDS,
-    UNDATED_MAY_CRASH,
     crashes,
     denials,
     deploys,
@@ -51,7 +51,8 @@ def step_by_step(kind: str, *, fair: bool) -> type[RuleBasedStateMachine]:
         kind: Of the pipeline.
         fair: Whether the trouble keeps within the bounds of `invariants`.
     """
-    troubles = weighted((3, passing(kind, fair=fair)), (1, crashes(kind, fair=fair)))
+    denied = [] if fair else [(1, denials(kind))]
+    faults = weighted((3, passing(kind, fair=fair)), (1, crashes(kind, fair=fair)), *denied)
     invariants = ALWAYS + IN_FAIR_WEATHER if fair else ALWAYS
     # what a Delete leaves behind is known when everything has come to rest
     meanwhile = [each for each in invariants if each is not nothing_runs_after_removal]
@@ -76,6 +77,12 @@ def step_by_step(kind: str, *, fair: bool) -> type[RuleBasedStateMachine]:
         def somebody_deploys(self, deploy: Deploy) -> None:
             self.scenario.begin(deploy, self.world)
             self.world.let_pass(0.1)
+
+        @precondition(lambda self: self.is_idle and self.cloudformation.status in MAY_BE_DEPLOYED)
+        @rule(deploy=deploys(interrupted=False), fault=faults)
+        def somebody_deploys_in_trouble(self, deploy: Deploy, fault: Fault) -> None:
+            self.calls_will_fail(fault)
+            self.somebody_deploys(deploy)
 
         @precondition(lambda self: self.is_idle and self.cloudformation.status not in NO_STACK)
         @rule()
@@ -102,7 +109,7 @@ def step_by_step(kind: str, *, fair: bool) -> type[RuleBasedStateMachine]:
         # -- AWS
 
         @precondition(lambda self: not fair or self.troubles_left or self.crashes_left)
-        @rule(fault=troubles if fair else troubles | denials(kind))
+        @rule(fault=faults)
         def calls_will_fail(self, fault: Fault) -> None:
             if fair and fault.trouble in CRASHES:
                 is_dated = self.scenario.cloudformation.dated or UNDATED_MAY_CRASH

@@ -1,6 +1,7 @@
 """What must hold in every world, whatever AWS does.
 
-The first list holds always. The second holds as long as AWS keeps within the bounds of FAIR WEATHER, which are
+The first list holds always. The second holds as long as AWS keeps within the bounds of FAIR WEATHER (see `fair_weather`
+for the numbers), which are
 
 - Lambda delivers every event in the end: of the three attempts at one, not all crash;
 - a call that fails is answered when it is repeated up to `FAIR_REPEATS` times;
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pipeline_reprocessing_handler.request import NOT_STARTED
 from pipeline_reprocessing_handler.validation import ANSWER_ALLOWANCE, MAX_WAIT
 
+from .fair_weather import LATE_DUPLICATES_ARE_HARMLESS
 from .network import Call
 from .requests import LONGEST_ANSWER, Answer, Request, Wait
 from .runs import Run
@@ -310,20 +312,21 @@ def what_is_unchanged_is_not_reprocessed(world: World) -> None:
 def a_success_leaves_its_run_alone(world: World) -> None:
     """What says SUCCESS, also of a run that goes on, neither cancels that run nor has done so."""
     succeeded = [
-        request.request_id
+        (request.request_id, request.accepted)
         for request in world.requests
-        if request.succeeded and "SignalUrl" not in (wait_of(request) or {})
+        if request.accepted and request.succeeded and "SignalUrl" not in (wait_of(request) or {})
     ]
     succeeded += [
-        wait.accepted.document["UniqueId"]
+        (wait.accepted.document["UniqueId"], wait.accepted)
         for wait in world.cloudformation.waits
         if wait.accepted and wait.accepted.document["Status"] == "SUCCESS"
     ]
-    for request_id in succeeded:
+    for request_id, answer in succeeded:
         for run in world.service.of(request_id):
             for when, by in run.cancels:
+                is_late = when > answer.time and not LATE_DUPLICATES_ARE_HARMLESS
                 _require(
-                    by != request_id,
+                    by != request_id or is_late,
                     f"run {run.id} was cancelled at {when:.0f} all the same",
                     _request(world, request_id),
                 )

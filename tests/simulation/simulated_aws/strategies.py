@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
+from .fair_weather import FAIR_REPEATS, UNDATED_MAY_CRASH
 from .functions import LambdaPlan
 from .requests import CloudFormationPlan
 from .runs import RunPlan
 from .scenarios import NEVER, Deploy, Destroy, Scenario, Step, Stray
 from .timeline import FOR_EVER
-from .troubles import ANY, CRASHES, FAIR_REPEATS, HANGING, UNCLEAR, Fault, Trouble
+from .troubles import ANY, CRASHES, HANGING, UNCLEAR, Fault, Trouble
 
 Drawn = TypeVar("Drawn")
 
@@ -24,10 +25,6 @@ def weighted(*choices: tuple[int, st.SearchStrategy[Drawn]]) -> st.SearchStrateg
     strategies = [strategy for weight, strategy in choices for _ in range(weight)]
     return st.sampled_from(range(len(strategies))).flatmap(strategies.__getitem__)
 
-
-UNDATED_MAY_CRASH = False
-"""Whether in fair weather a crash may delay a request of which its ResponseURL does not tell when it was made: such a
-request is dated by its first mark, and one that comes late would supersede what was asked meanwhile."""
 
 KINDS = ("IOT_ANALYTICS", "STATE_MACHINE")
 INTERRUPTIONS = st.sampled_from(["sibling", "cancel", "destroy"])
