@@ -39,9 +39,11 @@ from simulated_aws.broken_handlers import (
     the_log_is_not_redacted,
     the_time_is_up_half_way,
     unknown_numbers_are_left_out,
+    what_is_detached_is_cancelled,
     what_nobody_waits_for_runs_on,
     whatever_runs_is_cancelled,
 )
+from simulated_aws.fair_weather import FAIR_REPEATS
 from simulated_aws.functions import LambdaPlan
 from simulated_aws.invariants import (
     ALWAYS,
@@ -58,6 +60,7 @@ from simulated_aws.invariants import (
     a_request_starts_one_run_at_most,
     a_restored_run_is_left_alone,
     a_rollback_under_keep_starts_nothing,
+    a_success_leaves_its_run_alone,
     answers_are_valid,
     attributes_are_those_of_the_run,
     check,
@@ -73,7 +76,7 @@ from simulated_aws.invariants import (
 from simulated_aws.runs import RunPlan
 from simulated_aws.scenarios import NEVER, Deploy, Scenario
 from simulated_aws.templates import reprocessing
-from simulated_aws.troubles import FAIR_REPEATS, Fault, Trouble
+from simulated_aws.troubles import Fault, Trouble
 from simulated_aws.world import World
 
 Story = Callable[[], World]
@@ -98,6 +101,7 @@ RESTORED = Scenario(
 )
 CHANGED = Scenario(before=Deploy("t1"), steps=(Deploy("t2"),))
 UNCHANGED = Scenario(before=Deploy("t1"), steps=(Deploy("t1", longer=60),))
+DETACHED = replace(TIMED_OUT, on_timeout="DETACH")
 WITHOUT_A_CAUSE = "FAILED without a cause"
 
 
@@ -196,6 +200,13 @@ CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
     ),
     (a_change_is_reprocessed, no_change_is_noticed, CHANGED.play, "no run was started"),
     (what_is_unchanged_is_not_reprocessed, everything_is_a_change, UNCHANGED.play, "a run was started"),
+    (a_success_leaves_its_run_alone, what_is_detached_is_cancelled, DETACHED.play, "all the same"),
+    (
+        a_success_leaves_its_run_alone,
+        what_is_detached_is_cancelled,
+        replace(DETACHED, signal=True).play,
+        "all the same",
+    ),
     (a_failure_has_a_cause, everything_fails, CHANGED.play, WITHOUT_A_CAUSE),
     (a_failure_has_a_cause, every_wait_fails, DEPLOY.play, WITHOUT_A_CAUSE),
     (a_failure_has_a_cause, every_wait_fails, SIGNALLED.play, WITHOUT_A_CAUSE),

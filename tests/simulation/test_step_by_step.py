@@ -30,7 +30,6 @@ from simulated_aws.strategies import (
     INTERRUPTIONS,
     KINDS,
     SECONDS,
-    UNDATED_MAY_CRASH,
     crashes,
     denials,
     deploys,
@@ -51,7 +50,8 @@ def step_by_step(kind: str, *, fair: bool) -> type[RuleBasedStateMachine]:
         kind: Of the pipeline.
         fair: Whether the trouble keeps within the bounds of `invariants`.
     """
-    troubles = weighted((3, passing(kind, fair=fair)), (1, crashes(kind, fair=fair)))
+    denied = [] if fair else [(1, denials(kind))]
+    faults = weighted((3, passing(kind, fair=fair)), (1, crashes(kind, fair=fair)), *denied)
     invariants = ALWAYS + IN_FAIR_WEATHER if fair else ALWAYS
     # what a Delete leaves behind is known when everything has come to rest
     meanwhile = [each for each in invariants if each is not nothing_runs_after_removal]
@@ -76,6 +76,12 @@ def step_by_step(kind: str, *, fair: bool) -> type[RuleBasedStateMachine]:
         def somebody_deploys(self, deploy: Deploy) -> None:
             self.scenario.begin(deploy, self.world)
             self.world.let_pass(0.1)
+
+        @precondition(lambda self: self.is_idle and self.cloudformation.status in MAY_BE_DEPLOYED)
+        @rule(deploy=deploys(interrupted=False), fault=faults)
+        def somebody_deploys_in_trouble(self, deploy: Deploy, fault: Fault) -> None:
+            self.calls_will_fail(fault)
+            self.somebody_deploys(deploy)
 
         @precondition(lambda self: self.is_idle and self.cloudformation.status not in NO_STACK)
         @rule()
@@ -102,11 +108,10 @@ def step_by_step(kind: str, *, fair: bool) -> type[RuleBasedStateMachine]:
         # -- AWS
 
         @precondition(lambda self: not fair or self.troubles_left or self.crashes_left)
-        @rule(fault=troubles if fair else troubles | denials(kind))
+        @rule(fault=faults)
         def calls_will_fail(self, fault: Fault) -> None:
             if fair and fault.trouble in CRASHES:
-                is_dated = self.scenario.cloudformation.dated or UNDATED_MAY_CRASH
-                fits, self.crashes_left = self.crashes_left > 0 and is_dated, self.crashes_left - 1
+                fits, self.crashes_left = self.crashes_left > 0, self.crashes_left - 1
             elif fair:
                 # two streaks of one operation would be one of twice the length
                 fits = self.troubles_left > 0 and fault.operation not in self.in_trouble

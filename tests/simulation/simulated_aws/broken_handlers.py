@@ -194,6 +194,16 @@ def a_role_that_is_new_is_refused(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "IAM_PROPAGATION", timedelta(seconds=5))
 
 
+def what_is_detached_is_cancelled(patch: pytest.MonkeyPatch) -> None:
+    timed_out = Wait._timed_out
+
+    def cancel(self: Wait, waiting: Waiting) -> Answer:
+        self.give_up(waiting, "its time is up")
+        return timed_out(self, waiting)
+
+    patch.setattr(Wait, "_timed_out", cancel)
+
+
 def no_change_is_noticed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Invocation, "changes_the_data", property(lambda self: self.previous is None))
 

@@ -1,11 +1,11 @@
 """What must hold in every world, whatever AWS does.
 
-The first list holds always. The second holds as long as AWS keeps within the bounds of FAIR WEATHER, which are
+The first list holds always. The second holds as long as AWS keeps within the bounds of FAIR WEATHER (see `fair_weather`
+for the numbers), which are
 
 - Lambda delivers every event in the end: of the three attempts at one, not all crash;
 - a call that fails is answered when it is repeated up to `FAIR_REPEATS` times;
 - what goes wrong takes no more time than the five minutes by which a request may outlast its wait;
-- no crash delays a request whose ResponseURL does not tell when it was made (`UNDATED_MAY_CRASH`);
 - no one else's run begins, or is first listed, on an IoT Analytics pipeline between our look at it and the settling
   of our start (the API has no token by which the two could be told apart).
 """
@@ -341,6 +341,28 @@ def what_is_unchanged_is_not_reprocessed(world: World) -> None:
             _require(not world.service.of(request.request_id), "a run was started", request)
 
 
+def a_success_leaves_its_run_alone(world: World) -> None:
+    """What says SUCCESS, also of a run that goes on, neither cancels that run nor has done so."""
+    succeeded = [
+        request.request_id
+        for request in world.requests
+        if request.succeeded and "SignalUrl" not in (wait_of(request) or {})
+    ]
+    succeeded += [
+        wait.accepted.document["UniqueId"]
+        for wait in world.cloudformation.waits
+        if wait.accepted and wait.accepted.document["Status"] == "SUCCESS"
+    ]
+    for request_id in succeeded:
+        for run in world.service.of(request_id):
+            for when, by in run.cancels:
+                _require(
+                    by != request_id,
+                    f"run {run.id} was cancelled at {when:.0f} all the same",
+                    _request(world, request_id),
+                )
+
+
 def a_failure_has_a_cause(world: World) -> None:
     """A Create or Update, or the WaitCondition for one, is told FAILED for a cause that the world knows of.
 
@@ -386,6 +408,7 @@ ALWAYS: tuple[Invariant, ...] = (
     only_own_runs_are_cancelled,
     success_means_that_the_run_succeeded,
     a_change_is_reprocessed,
+    a_success_leaves_its_run_alone,
     what_is_unchanged_is_not_reprocessed,
 )
 IN_FAIR_WEATHER: tuple[Invariant, ...] = (

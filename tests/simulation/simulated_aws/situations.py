@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from .fair_weather import FAIR_REPEATS
 from .functions import Invocation
 from .invariants import LOOKS, STARTS, changes_the_data, wait_of
 from .network import Call
 from .requests import Request
-from .troubles import CRASHES, FAIR_REPEATS, UNCLEAR, WITHOUT_EFFECT, Trouble
+from .troubles import CRASHES, UNCLEAR, WITHOUT_EFFECT, Trouble
 from .world import World
 
 CANCELS = ("cancel_pipeline_reprocessing", "stop_execution")

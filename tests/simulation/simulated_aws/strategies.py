@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
+from .fair_weather import FAIR_REPEATS
 from .functions import LambdaPlan
 from .requests import CloudFormationPlan
 from .runs import RunPlan
 from .scenarios import NEVER, Deploy, Destroy, Scenario, Step, Stray
 from .timeline import FOR_EVER
-from .troubles import ANY, CRASHES, FAIR_REPEATS, HANGING, UNCLEAR, Fault, Trouble
+from .troubles import ANY, CRASHES, HANGING, UNCLEAR, Fault, Trouble
 
 Drawn = TypeVar("Drawn")
 
@@ -24,10 +25,6 @@ def weighted(*choices: tuple[int, st.SearchStrategy[Drawn]]) -> st.SearchStrateg
     strategies = [strategy for weight, strategy in choices for _ in range(weight)]
     return st.sampled_from(range(len(strategies))).flatmap(strategies.__getitem__)
 
-
-UNDATED_MAY_CRASH = False
-"""Whether in fair weather a crash may delay a request of which its ResponseURL does not tell when it was made: such a
-request is dated by its first mark, and one that comes late would supersede what was asked meanwhile."""
 
 KINDS = ("IOT_ANALYTICS", "STATE_MACHINE")
 INTERRUPTIONS = st.sampled_from(["sibling", "cancel", "destroy"])
@@ -58,7 +55,10 @@ def passing(kind: str, *, fair: bool) -> st.SearchStrategy[Fault]:
     def faults(aimed: tuple[str, str, int], trouble: Trouble) -> st.SearchStrategy[Fault]:
         # The time is bounded, too: what hangs costs more of it than a pause, and after a start without a clear answer
         # IoT Analytics is asked for its run for half a minute.
-        is_slow = trouble in HANGING or (trouble in UNCLEAR and aimed[0] == "start_pipeline_reprocessing")
+        # A service without a connection is not tried for longer either.
+        is_slow = trouble in {*HANGING, Trouble.UNREACHABLE} or (
+            trouble in UNCLEAR and aimed[0] == "start_pipeline_reprocessing"
+        )
         longest = min(FAIR_REPEATS, 4) if is_slow else FAIR_REPEATS
         return _faults_of(aimed, trouble, streak(longest))
 
@@ -226,7 +226,6 @@ def scenarios(draw: st.DrawFn, *, fair: bool) -> Scenario:
     world = draw(worlds(kind, fair=fair))
     faults = draw(_faults(kind, fair=fair))
     throttled = () if fair else draw(_THROTTLED)
-    may_be_undated = UNDATED_MAY_CRASH or not fair or all(fault.trouble not in CRASHES for fault in faults)
     return replace(
         world,
         steps=draw(_STEPS),
@@ -236,11 +235,7 @@ def scenarios(draw: st.DrawFn, *, fair: bool) -> Scenario:
             duplicates=tuple(draw(_DUPLICATES)),
             throttled=tuple((since, since + length) for since, length in throttled),
         ),
-        cloudformation=replace(
-            world.cloudformation,
-            dated=world.cloudformation.dated or not may_be_undated,
-            repeats=tuple(draw(_REPEATS)),
-        ),
+        cloudformation=replace(world.cloudformation, repeats=tuple(draw(_REPEATS))),
         foreign_runs=tuple(draw(_FOREIGN_RUNS)),
         strays=tuple(draw(_STRAYS)),
     )

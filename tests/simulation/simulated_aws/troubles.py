@@ -9,8 +9,6 @@ from enum import StrEnum
 
 ANY = "*"
 """Stands for every operation: the count is over all calls of the world."""
-FAIR_REPEATS = 8
-"""How many calls of one operation in a row may fail in fair weather: the handler has to repeat that often."""
 
 
 class Trouble(StrEnum):
