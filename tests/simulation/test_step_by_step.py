@@ -16,7 +16,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from simulated_aws.fair_weather import UNDATED_MAY_CRASH
 from simulated_aws.invariants import ALWAYS, IN_FAIR_WEATHER, check, nothing_runs_after_removal
 from simulated_aws.scenarios import (
     MAY_BE_DEPLOYED,
@@ -112,8 +111,7 @@ def step_by_step(kind: str, *, fair: bool) -> type[RuleBasedStateMachine]:
         @rule(fault=faults)
         def calls_will_fail(self, fault: Fault) -> None:
             if fair and fault.trouble in CRASHES:
-                is_dated = self.scenario.cloudformation.dated or UNDATED_MAY_CRASH
-                fits, self.crashes_left = self.crashes_left > 0 and is_dated, self.crashes_left - 1
+                fits, self.crashes_left = self.crashes_left > 0, self.crashes_left - 1
             elif fair:
                 # two streaks of one operation would be one of twice the length
                 fits = self.troubles_left > 0 and fault.operation not in self.in_trouble

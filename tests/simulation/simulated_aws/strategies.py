@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from .fair_weather import FAIR_REPEATS, UNDATED_MAY_CRASH
+from .fair_weather import FAIR_REPEATS, UNDATED_IS_FAIR
 from .functions import LambdaPlan
 from .requests import CloudFormationPlan
 from .runs import RunPlan
@@ -166,7 +166,7 @@ def worlds(kind: str, *, fair: bool) -> st.SearchStrategy[Scenario]:
             functions=st.builds(LambdaPlan, cold=st.booleans()),
             cloudformation=st.builds(
                 CloudFormationPlan,
-                dated=st.sampled_from([True, True, False]),
+                dated=st.sampled_from([True, True, not UNDATED_IS_FAIR and fair]),
                 cleans_up_after_rollback=st.booleans(),
                 reacts_after=st.sampled_from([1.0, 3.0, 10.0]),
             ),
@@ -221,7 +221,6 @@ def scenarios(draw: st.DrawFn, *, fair: bool) -> Scenario:
     world = draw(worlds(kind, fair=fair))
     faults = draw(_faults(kind, fair=fair))
     throttled = () if fair else draw(_THROTTLED)
-    may_be_undated = UNDATED_MAY_CRASH or not fair or all(fault.trouble not in CRASHES for fault in faults)
     return replace(
         world,
         steps=draw(_STEPS),
@@ -233,7 +232,6 @@ def scenarios(draw: st.DrawFn, *, fair: bool) -> Scenario:
         ),
         cloudformation=replace(
             world.cloudformation,
-            dated=world.cloudformation.dated or not may_be_undated,
             repeats=tuple(draw(_REPEATS)),
         ),
         foreign_runs=tuple(draw(_FOREIGN_RUNS)),
