@@ -7,7 +7,8 @@ PYTEST ?=
 # Tests wait more than they compute: one worker more than two processors.
 WORKERS ?= 3
 # How many random scenarios `make soak` plays, and from which seed (empty: a new one). Its six tests share them, in rounds
-# with a seed each, which is printed: Hypothesis remembers all that one round has drawn, and needs room for it.
+# with a seed each, which is printed: Hypothesis remembers all that one round has drawn, and needs room for it. Each round
+# ends with a table of the situations that it has reached.
 SCENARIOS ?= 100000
 ROUND := 6000
 SEED ?=
