@@ -23,6 +23,8 @@ MADE_AT = "ArrivedAt"
 """Key under which a continuation carries the time (epoch seconds) at which its request was made."""
 COPIED = ("StackId", "RequestId", "LogicalResourceId")
 """Fields that a response copies from its request."""
+EVENT_LIVES = timedelta(hours=6)
+"""How long Lambda keeps an event (developer guide, asynchronous invocation)."""
 _NOT_STARTED = "not-started"
 _RUN_AND_TIME = re.compile(r"(.+)/(\d{9,11})")
 
@@ -78,7 +80,9 @@ class Invocation:
     """What is wanted, or why that is unreadable."""
     previous: Properties | None
     made_at: datetime
-    """When CloudFormation made the request."""
+    """When CloudFormation made the request, as far as the event tells."""
+    not_made_before: datetime
+    """The same, or up to six hours earlier where the event does not tell: so long does Lambda keep an event."""
     recipient: Recipient
     new_condition: Recipient | None
     """The WaitCondition that this deploy creates and that has not been signalled yet."""
@@ -90,7 +94,8 @@ class Invocation:
     @classmethod
     def parse(cls, event: Mapping[str, Any], context: Context, now: datetime) -> Invocation:
         """Reads an event that has a ResponseURL. An unreadable request is no error here, for it needs an answer, too."""
-        made_at = _made_at(event) or now
+        dated = _made_at(event)
+        made_at = dated or now
         previous = readable(event.get("OldResourceProperties"))
         is_continuation = "CrHelperData" in event
         answer = Recipient("answer", str(event["ResponseURL"]), made_at + ANSWER_ALLOWANCE)
@@ -124,6 +129,7 @@ class Invocation:
             parsed=parsed,
             previous=previous,
             made_at=made_at,
+            not_made_before=dated or now - EVENT_LIVES,
             recipient=condition if is_continuation and condition else answer,
             new_condition=None if is_continuation else condition,
             began_at=now,

@@ -127,6 +127,7 @@ class Ledger:
         self._aws = aws
         self._log_group = log_group
         self._request_id, self._made_at = invocation.request_id, invocation.made_at
+        self._not_made_before = invocation.not_made_before
         whole = f"{invocation.stack_id}|{invocation.logical_id}"
         resource = sha256(whole.encode()).hexdigest()[:12]
         self._folder = f"{_ROOT}/{_safe(invocation.logical_id[:64])}-{resource}"
@@ -175,7 +176,7 @@ class Ledger:
             known = records.get(request_id, Record(request_id, made_at))
             record = Record(request_id, min(made_at, known.made_at), {**known.notes, note: created})
             records[request_id] = record
-            if record.is_deploy and record.is_answered and record.made_at < self._made_at:
+            if record.is_deploy and record.is_answered and record.made_at < self._not_made_before:
                 settled.add(request_id)
         own = records.pop(self._request_id)
         return History(own, tuple(sorted(records.values(), key=lambda each: each.made_at, reverse=True)))

@@ -7,6 +7,7 @@ from simulated_aws.functions import LambdaPlan
 from simulated_aws.invariants import check
 from simulated_aws.requests import CloudFormationPlan
 from simulated_aws.runs import RunPlan
+from simulated_aws.scenarios import Deploy, Scenario
 from simulated_aws.stories import IOT_ANALYTICS, Service, last
 from simulated_aws.templates import reprocessing
 from simulated_aws.troubles import ANY, UNCLEAR, Fault, Trouble
@@ -130,6 +131,23 @@ def test_a_request_that_is_delivered_again_after_its_answer_starts_nothing(servi
 
     assert len(world.runs) == 1
     assert len(last(world, "Create").answers) == 1
+    check(world)
+
+
+def test_an_undated_request_that_is_delivered_again_after_later_deploys_is_answered_once(
+    service: Service,
+) -> None:
+    world = Scenario(
+        kind=service.kind,
+        steps=(Deploy("t1"), Deploy("t2"), Deploy("t3"), Deploy("t4", then_wait=200.0)),
+        runs=(RunPlan(takes=5.0),),
+        functions=LambdaPlan(duplicates=((1, 110.0),)),
+        cloudformation=CloudFormationPlan(dated=False),
+    ).play()
+
+    duplicate = next(each for each in world.functions.invocations if each.started > 110)
+    assert duplicate.request_id == world.requests[0].request_id
+    assert [len(request.answers) for request in world.requests] == [1] * len(world.requests)
     check(world)
 
 
