@@ -335,9 +335,9 @@ def invocation_of(
 def ledger_of(aws: FakeAws, invocation_of: Callable[..., Invocation]) -> Callable[..., Ledger]:
     """Opens the ledger as another request would: `ledger_of("request-7", made_at=..., ...)`."""
 
-    def make(request_id: str = "request-1", *, made_at: datetime | None = None, **fields: Any) -> Ledger:
-        made = {MADE_AT: made_at.timestamp()} if made_at else {}
-        return Ledger(aws, LOG_GROUP, invocation_of(RequestId=request_id, **made, **fields))
+    def make(request_id: str = "request-1", *, made_at: datetime = NOW, **fields: Any) -> Ledger:
+        made = {MADE_AT: made_at.timestamp(), **fields}
+        return Ledger(aws, LOG_GROUP, invocation_of(RequestId=request_id, **made))
 
     return make
 

@@ -61,6 +61,7 @@ def test_an_event_becomes_one_frozen_value(
         parsed=(RequestType.UPDATE, Properties.parse(properties)),
         previous=Properties.parse({**properties, "Trigger": "b" * 64}),
         made_at=NOW,
+        not_made_before=NOW - timedelta(hours=6),
         recipient=Recipient("answer", RESPONSE_URL, NOW + timedelta(seconds=3000, minutes=5)),
         new_condition=None,
         began_at=NOW,
