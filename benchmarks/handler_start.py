@@ -20,8 +20,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
+
+from pipeline_reprocessing.assets import copied
 
 TARGET_RATIO = 0.65
 TARGET_RATIO_READY = 0.9
@@ -62,8 +63,10 @@ import awslambdaric.bootstrap
 start = time.perf_counter()
 module = importlib.import_module(sys.argv[1])
 started = time.perf_counter() - start
+if sys.argv[2:]:
+    from pipeline_reprocessing_handler.clients import client
 for service in sys.argv[2:]:
-    module.handler._aws._client(service, None)
+    client(service)
 ready = time.perf_counter() - start
 with open("/proc/self/status") as status:  # rusage would count what the parent had before the exec
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
@@ -74,15 +77,7 @@ CLIENTS = ("cloudformation", "logs", "stepfunctions", "lambda")
 
 def write_asset(folder: Path) -> None:
     """What the function's code is in Lambda, and the plain handler beside it."""
-    for package in PACKAGES:
-        spec = find_spec(package)
-        assert spec
-        assert spec.submodule_search_locations
-        shutil.copytree(
-            spec.submodule_search_locations[0],
-            folder / package,
-            ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "tests"),
-        )
+    copied(folder, PACKAGES)
     (folder / "plain.py").write_text(PLAIN)
 
 

@@ -32,7 +32,7 @@ def packaged(scope: Construct, name: str, packages: tuple[str, ...]) -> Path:
     if not scope.node.try_get_context(_WITHOUT_STAGING):
         return _temporary(packages)
     stage = Stage.of(scope)
-    return _copied(Path(stage.asset_outdir if stage else "cdk.out", name), packages)
+    return copied(Path(stage.asset_outdir if stage else "cdk.out", name), packages)
 
 
 @cache
@@ -40,10 +40,11 @@ def _temporary(packages: tuple[str, ...]) -> Path:
     """The folder for CDK to copy from, once in a process."""
     folder = Path(tempfile.mkdtemp(prefix="pipeline-reprocessing-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return _copied(folder, packages)
+    return copied(folder, packages)
 
 
-def _copied(folder: Path, packages: tuple[str, ...]) -> Path:
+def copied(folder: Path, packages: tuple[str, ...]) -> Path:
+    """The folder, with these packages in it as Lambda gets them."""
     for package in packages:
         shutil.rmtree(folder / package, ignore_errors=True)
         shutil.copytree(_location(package), folder / package, ignore=_NOT_NEEDED, copy_function=_copy)

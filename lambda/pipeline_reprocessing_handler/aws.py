@@ -27,7 +27,7 @@ from .aws_errors import (
     Unreachable,
     fault_of,
 )
-from .clients import http, new_client
+from .clients import client, http
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,6 @@ class Aws:
     def __init__(self, clock: Clock | None = None, random: Random | None = None) -> None:
         self.clock = clock or Clock()
         self._random = random or Random()  # noqa: S311  # jitter is no secret
-        self._clients: dict[tuple[str, str | None], Any] = {}
         self._repeats_until = self._denials_pass_until = _PAST
 
     def patient(self, until: datetime, *, denials_pass_until: datetime = _PAST) -> Aws:
@@ -171,10 +170,7 @@ class Aws:
         return answer
 
     def _client(self, service: str, endpoint_url: str | None) -> Any:
-        key = service, endpoint_url
-        if key not in self._clients:
-            self._clients[key] = new_client(service, endpoint_url)
-        return self._clients[key]
+        return client(service, endpoint_url)
 
 
 def _host_of(url: str) -> str:

@@ -17,7 +17,6 @@ from random import Random
 from threading import Thread
 from typing import Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
 
@@ -348,15 +347,11 @@ def ledger(ledger_of: Callable[..., Ledger]) -> Ledger:
     return ledger_of()
 
 
-@pytest.fixture(scope="session")
-def _session() -> boto3.Session:
-    return clients.session()  # it keeps the service models that it has read
-
-
-@pytest.fixture
-def fresh_sandbox(monkeypatch: pytest.MonkeyPatch, _session: boto3.Session) -> None:
-    """No connection of another test."""
-    monkeypatch.setattr(clients, "_SHARED", {"session": _session})
+@pytest.fixture(autouse=True)
+def fresh_sandbox() -> None:
+    """No client and no connection of another test; the session keeps the service models that it has read."""
+    clients.client.cache_clear()
+    clients.http.cache_clear()
 
 
 @pytest.fixture

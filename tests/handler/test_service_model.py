@@ -162,7 +162,7 @@ def test_a_botocore_that_has_dropped_the_service_makes_a_client_of_ours(real_aws
 def test_our_model_comes_before_one_of_botocore(fresh_sandbox: None) -> None:
     loader = clients.session()._session.get_component("data_loader")
 
-    assert loader.search_paths[0] == str(clients.SERVICE_MODELS)
+    assert loader.search_paths[0] == str(Path(clients.__file__).parent / "service_models")
 
 
 @pytest.mark.parametrize(
