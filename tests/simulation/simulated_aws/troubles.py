@@ -12,7 +12,7 @@ ANY = "*"
 
 
 class Trouble(StrEnum):
-    """What becomes of a call."""
+    """How a call goes wrong."""
 
     THROTTLED = "throttled"
     DENIED = "denied"
@@ -65,7 +65,7 @@ class Fault:
 
     Args:
         operation: As boto3 spells it; `put` for answers and signals; `ANY` for whatever is called.
-        trouble: What becomes of them.
+        trouble: How they go wrong.
         nth: The first one, counted from 1 since the world began.
         times: How many in a row.
         during: Counts only calls made for a `Create`, an `Update`, a `rollback` or a `Delete`; by default all.
@@ -97,7 +97,7 @@ class Troubles:
         self._faults.append(replace(fault, nth=counted + fault.nth))
 
     def next(self, operation: str, during: str) -> Trouble | None:
-        """What becomes of the next call of an operation, made for such a request."""
+        """The trouble of the next call of an operation, made for such a request."""
         for counted in ((operation, during), (operation, ""), (ANY, during), (ANY, "")):
             self._calls[counted] += 1
         for fault in self._faults:
