@@ -106,18 +106,14 @@ class Invocation:
                 text(key, event.get(key))
             type_ = one_of("RequestType", event.get("RequestType"), RequestType)
             parsed = type_, (properties := Properties.parse(event.get("ResourceProperties")))
-            if (wait := properties.wait) and not wait.signal_url:
+            wait, old_wait = properties.wait, previous and previous.wait
+            if wait and not wait.signal_url:
                 answer = Recipient("answer", answer.url, answer.until + wait.timeout)
-            elif wait and wait.signal_url:
-                since = (
-                    datetime.fromtimestamp(event["CrHelperData"]["started_at"], UTC)
-                    if is_continuation
-                    else now
-                )
-                if is_continuation or not (
-                    previous and previous.wait and previous.wait.signal_url == wait.signal_url
-                ):
-                    condition = Recipient("signal", wait.signal_url, wait.condition_ends(since))
+            elif wait and wait.signal_url and is_continuation:
+                started_at = datetime.fromtimestamp(event["CrHelperData"]["started_at"], UTC)
+                condition = Recipient("signal", wait.signal_url, wait.condition_ends(started_at))
+            elif wait and wait.signal_url and not (old_wait and old_wait.signal_url == wait.signal_url):
+                condition = Recipient("signal", wait.signal_url, wait.condition_ends(now))
         except Exception as error:  # noqa: BLE001  # whatever it is
             parsed = error
         return cls(

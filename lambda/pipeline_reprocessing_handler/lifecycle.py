@@ -44,10 +44,8 @@ class Lifecycle(Work):
         request = self.invocation
         if self.clock.now() >= request.recipient.until:
             raise request.failure("the request arrived after its timeout")
-        is_update, keeps = (
-            request.type is RequestType.UPDATE,
-            request.properties.on_rollback is OnRollback.KEEP,
-        )
+        is_update = request.type is RequestType.UPDATE
+        keeps = request.properties.on_rollback is OnRollback.KEEP
         unnoted = self._note()
         status = self._stack_status()
         # The request arrives late, or again: CloudFormation has given it up. A rollback has Updates of its own.
@@ -57,7 +55,7 @@ class Lifecycle(Work):
             is_rollback = stack.is_rolling_back(status)
             if not request.changes_the_data:
                 outcome = self._unchanged("nothing that decides the data has changed")
-                # what a rollback restores has been waited for long ago
+                # A rollback restores a run whose wait is long over.
                 return replace(outcome, ends_wait=not is_rollback)
             if is_rollback and keeps:
                 return self._keep(None)
@@ -81,9 +79,8 @@ class Lifecycle(Work):
         return None
 
     def _stack_status(self) -> str:
-        until = (
-            self.clock.now()
-        )  # a hint for a Create, which has no share in the patience for a new role either
+        # For a Create it is a hint, for which nothing waits: neither for the service nor for a new role.
+        until = self.clock.now()
         if self.invocation.type is RequestType.UPDATE:
             until = min(self.invocation.made_at + ASK_FOR_STACK, self.invocation.until(keep=LAST_WORD))
         return stack.status_of(self.aws.patient(until), self.invocation.stack_id)
