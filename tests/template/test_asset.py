@@ -189,15 +189,15 @@ def test_comments_and_docstrings_are_left_out_and_texts_are_not() -> None:
     )
 
     assert without_comments(code) == (
-        '""\n'
+        '"stripped"\n'
         "from __future__ import annotations\n"
         "text = 'a # b'\n"
         "def say(word: str) -> str:\n"
-        '    ""\n'
+        '    "stripped"\n'
         "\n"
         "\n"
         "\n"
         "    return f'{word} # {text}'\n"
         "class Nothing:\n"
-        '    ""\n'
+        '    "stripped"\n'
     )
