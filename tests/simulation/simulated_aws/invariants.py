@@ -4,7 +4,8 @@ The first list holds always. The second holds as long as AWS keeps within the bo
 for the numbers), which are
 
 - Lambda delivers every event in the end: of the three attempts at one, not all crash;
-- a call that fails is answered when it is repeated up to `FAIR_REPEATS` times;
+- a call that fails is answered when it is repeated up to `FAIR_REPEATS` times, or four where each failure takes long;
+- of the calls that take a claim of the ledger one is in doubt;
 - what goes wrong takes no more time than the five minutes by which a request may outlast its wait;
 - no one else's run begins, or is first listed, on an IoT Analytics pipeline between our look at it and the settling
   of our start (the API has no token by which the two could be told apart).
