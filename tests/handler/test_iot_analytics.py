@@ -19,7 +19,7 @@ from pipeline_reprocessing_handler.properties import Kind, Target
 from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
-    from tests.handler.conftest import Server
+    from tests.handler.conftest import FakeAws, Server
 
     from pipeline_reprocessing_handler.aws import Aws
 
@@ -169,9 +169,20 @@ def test_the_runs_since_the_bookmark_are_found_the_oldest_first(
 def test_a_run_that_began_later_than_asked_for_is_left_out(
     weather: IotAnalyticsPipeline, server: Server
 ) -> None:
-    server.answers = [listing(("in time", "RUNNING", MADE), ("later", "RUNNING", MADE + 1))]
+    server.answers = [listing(), listing(("in time", "RUNNING", MADE), ("later", "RUNNING", MADE + 1))]
+    bookmark = weather.bookmark()
 
-    assert weather.newer_runs("0.0", until=datetime.fromtimestamp(MADE, UTC)) == ["in time"]
+    assert weather.newer_runs(bookmark, until=datetime.fromtimestamp(MADE, UTC)) == ["in time"]
+
+
+def test_a_bookmark_of_another_pipeline_tells_nothing_about_this_one(
+    weather: IotAnalyticsPipeline, server: Server, aws: FakeAws, ledger: Ledger
+) -> None:
+    server.answers = [listing(), listing(("foreign", "RUNNING", MADE))]
+    target = Target(Kind.IOT_ANALYTICS, "meters", endpoint_url=server.url)
+    bookmark = IotAnalyticsPipeline(target, aws, ledger).bookmark()
+
+    assert weather.newer_runs(bookmark) == []
 
 
 def test_a_bookmark_names_the_newest_runs_by_short_digests(
@@ -181,7 +192,7 @@ def test_a_bookmark_names_the_newest_runs_by_short_digests(
 
     bookmark = weather.bookmark()
 
-    made, *known = bookmark.split("~")
+    _, made, *known = bookmark.split("~")
     assert float(made) == MADE
     assert [len(digest) for digest in known] == [8, 8]
 
@@ -195,8 +206,8 @@ def test_more_runs_of_one_moment_than_a_bookmark_can_name_leave_it_in_doubt(
     server.answers = [listing(*crowd[:-1])]
     named = weather.bookmark()
 
-    assert bookmark == f"{MADE}~many"
-    assert named.count("~") == 30
+    assert bookmark.endswith(f"~{MADE}~many")
+    assert named.count("~") == 31
     server.answers = [listing(*crowd)]
     assert weather.newer_runs(named) == ["old-30"]
     with pytest.raises(Unclear, match=r"^more runs began at one moment than a bookmark can name$"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from simulated_aws.functions import LambdaPlan
-from simulated_aws.invariants import check
+from simulated_aws.invariants import ALWAYS, check
 from simulated_aws.runs import RunPlan
-from simulated_aws.stories import LONG, Service, last, states
+from simulated_aws.scenarios import NEVER, start_a_foreign_run
+from simulated_aws.stories import IOT_ANALYTICS, LONG, Service, last, states
 from simulated_aws.templates import reprocessing
 from simulated_aws.troubles import Fault, Trouble
 from simulated_aws.world import World
@@ -138,6 +139,21 @@ def test_a_delete_with_an_invented_id_waits_for_the_role_of_a_create_that_waits_
     assert last(world, "Delete").succeeded
     assert "RUNNING" not in states(world)
     check(world)
+
+
+def test_a_deploy_of_another_pipeline_that_crashed_costs_a_foreign_run_nothing() -> None:
+    with World(runs=[RunPlan(), RunPlan(takes=NEVER), RunPlan()]) as world:
+        world.deploy(reprocessing())
+        start_a_foreign_run(world)
+        # Lambda gives the event up before a run is started on the other pipeline
+        world.troubles.add(Fault(IOT_ANALYTICS.start, Trouble.CRASH_BEFORE, times=3))
+        world.deploy(reprocessing(pipeline="meters", trigger="t2"))
+        world.deploy(reprocessing(trigger="t3"))
+
+    foreign = next(run for run in world.runs if run.owner is None)
+    assert len(world.troubles.met) == 3
+    assert foreign.cancels == []
+    check(world, *ALWAYS)
 
 
 @pytest.mark.parametrize("how", ["sibling", "destroy"])

@@ -52,11 +52,15 @@ class IotAnalyticsPipeline:
             raise self._no_such_pipeline(fault) from fault
         newest = max(map(_made, runs), default=0.0)
         known = [_short(run["id"]) for run in runs if _made(run) == newest]
-        return "~".join([str(newest), *(known if len(known) <= MOST_KNOWN_RUNS else ["many"])])
+        return "~".join(
+            [_short(self._name), str(newest), *(known if len(known) <= MOST_KNOWN_RUNS else ["many"])]
+        )
 
     def newer_runs(self, bookmark: str, until: datetime | None = None) -> list[str]:
         """The runs that have begun since the bookmark, and until then, the oldest first."""
-        made, *known = bookmark.split("~")
+        pipeline, made, *known = bookmark.split("~")
+        if pipeline != _short(self._name):
+            return []  # a request that named another pipeline has started nothing here
         latest = until.timestamp() if until else math.inf  # what came later is another request's
         # Not "later than": the service may keep whole seconds, and the runs of one second are told by their ids.
         newer = [
