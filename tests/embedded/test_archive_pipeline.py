@@ -550,7 +550,8 @@ def test_an_archived_object_fails_the_run_before_any_work(archive: Deployed) -> 
 
 def test_a_run_publishes_nothing_after_its_function_has_changed(archive: Deployed) -> None:
     for hour in range(8):
-        archive.put_stream(hour, lines([{"n": hour, "sleep": 0.5}]), prefix="changing/%Y/%m/%d/%H/")
+        # The first is staged seconds before the last, however busy the machine is.
+        archive.put_stream(hour, lines([{"n": hour, "sleep": 0.7 * hour}]), prefix="changing/%Y/%m/%d/%H/")
     execution = archive.start("Changing", All=True)
     staged = f"runs/changing/{execution.rpartition(':')[2]}/staged/"
     while not archive.stored(staged):
