@@ -8,6 +8,7 @@ from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.pipelines import IReprocessablePipeline, PipelineBinding, ReprocessablePipeline
 from pipeline_reprocessing.reprocessing import PipelineReprocessing
 from pipeline_reprocessing.transform import Transform
+from pipeline_reprocessing.trigger.watch import Watch
 from pipeline_reprocessing.wait import Wait
 from pipeline_reprocessing_handler.validation import OnRemoval, OnRollback, OnTimeout
 
@@ -28,4 +29,5 @@ __all__ = [
     "ResultFraming",
     "Transform",
     "Wait",
+    "Watch",
 ]

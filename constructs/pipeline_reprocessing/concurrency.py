@@ -9,9 +9,9 @@ from aws_cdk import Annotations, CfnResource, Reference, Stack, Token, Tokenizat
 from aws_cdk.aws_lambda import IFunction
 from constructs import Construct, IValidation
 
-from pipeline_reprocessing.deciding import owner, property_of
-from pipeline_reprocessing.literal_names import named_resources
-from pipeline_reprocessing.overrides import Rendered
+from pipeline_reprocessing.trigger.names import named_in
+from pipeline_reprocessing.trigger.relevant import owner, property_of
+from pipeline_reprocessing.trigger.templates import Templates
 
 MAX_CONCURRENCY = 10_000
 MAX_PUBLISHERS = 40
@@ -72,7 +72,8 @@ class ReservationCheck:
         resource = _definition_of(self._function.function_arn, Stack.of(self._function))
         if resource is None or Token.is_unresolved(self._max_concurrency):
             return []
-        reserved = Rendered().properties(resource).get("ReservedConcurrentExecutions")
+        template, logical_id = Templates.of(resource).place_of(resource)
+        reserved = template.resource(logical_id).get("Properties", {}).get("ReservedConcurrentExecutions")
         if isinstance(reserved, int) and self._max_concurrency > reserved:
             lower = f"set max_concurrency={reserved} or less, or " if reserved else ""
             Annotations.of(self._scope).add_warning_v2(
@@ -96,4 +97,7 @@ def _definition_of(name: object, stack: Stack) -> CfnResource | None:
                 return target
             if kind in {"AWS::Lambda::Alias", "AWS::Lambda::Version"}:
                 return _definition_of(property_of(target, "functionName"), target.stack)
-    return next(named_resources(stack, name), None)
+    templates = Templates.of(stack)
+    found = next(named_in(name, templates.template(stack), templates), None)
+    element = found and found[0].elements[found[1]]
+    return element if isinstance(element, CfnResource) else None

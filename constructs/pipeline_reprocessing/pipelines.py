@@ -22,7 +22,7 @@ from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.acknowledged import EXECUTIONS, acknowledge_wildcard
 from pipeline_reprocessing.arguments import shown
-from pipeline_reprocessing.deciding import Opaque
+from pipeline_reprocessing.trigger.relevant import Opaque
 from pipeline_reprocessing_handler.properties import Kind
 from pipeline_reprocessing_handler.validation import (
     Failure,

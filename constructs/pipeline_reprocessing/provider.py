@@ -9,7 +9,7 @@ from aws_cdk.aws_logs import LogGroup, RetentionDays
 from constructs import Construct
 
 from pipeline_reprocessing.assets import packaged
-from pipeline_reprocessing.deciding import Opaque
+from pipeline_reprocessing.trigger.relevant import Opaque
 
 _ID = "PipelineReprocessingHandler"
 _PACKAGES = ("pipeline_reprocessing_handler", "crhelper")

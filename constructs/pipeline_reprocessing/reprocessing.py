@@ -19,13 +19,14 @@ from aws_cdk.aws_logs import LogGroup
 from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.arguments import check_type, one_of
-from pipeline_reprocessing.deciding import Opaque
-from pipeline_reprocessing.fingerprints import Fingerprints
-from pipeline_reprocessing.logical_ids import new_id_for_each
 from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.pipelines import IReprocessablePipeline, PipelineBinding
 from pipeline_reprocessing.provider import ReprocessingHandler
-from pipeline_reprocessing.trigger import Trigger
+from pipeline_reprocessing.trigger.logical_ids import new_id_for_each
+from pipeline_reprocessing.trigger.references import pipeline_of
+from pipeline_reprocessing.trigger.relevant import Opaque
+from pipeline_reprocessing.trigger.trigger import Trigger
+from pipeline_reprocessing.trigger.watch import Watch
 from pipeline_reprocessing.wait import Wait
 from pipeline_reprocessing_handler.properties import Kind
 from pipeline_reprocessing_handler.validation import Failure, OnRemoval, OnRollback
@@ -49,6 +50,8 @@ class PipelineReprocessing(Opaque, Construct):
             fails.
         rerun_on: Further constructs, such as functions or assets, whose change reprocesses. Default: none.
         version: A text of your own; changing it reprocesses. Default: none.
+        watch: Which environment variables and layers of the watched functions decide no data. Default: those of
+            `Watch.IGNORED_ENVIRONMENT` and `Watch.IGNORED_LAYERS`.
         on_rollback: What a failing deploy's rollback does: `KEEP` starts nothing, `REPROCESS` runs the restored
             definition. Default: `KEEP`.
         on_removal: What removing the construct does to a run that is still going: `CANCEL` or `LEAVE`. Default:
@@ -91,6 +94,7 @@ class PipelineReprocessing(Opaque, Construct):
         wait: Wait | None = None,
         rerun_on: Sequence[IConstruct] | None = None,
         version: str | None = None,
+        watch: Watch | None = None,
         on_rollback: OnRollback = OnRollback.KEEP,
         on_removal: OnRemoval = OnRemoval.CANCEL,
     ) -> None:
@@ -99,6 +103,7 @@ class PipelineReprocessing(Opaque, Construct):
         check_type("pipeline", pipeline, IReprocessablePipeline, "ReprocessablePipeline.state_machine(...)")
         check_type("messages", messages, MessageSelection, "MessageSelection.all()")
         check_type("wait", wait, Wait, "Wait.for_completion(timeout=...)")
+        check_type("watch", Watch() if watch is None else watch, Watch, "Watch(ignored_environment=[...])")
         if wait.needs_wait_condition and not messages.is_known:
             raise Failure(
                 "'messages' must be known at synth for a 'timeout' above 55 minutes, got a token; a WaitCondition "
@@ -114,6 +119,7 @@ class PipelineReprocessing(Opaque, Construct):
             messages=messages,
             rerun_on=rerun_on,
             version=version,
+            watch=Watch() if watch is None else watch,
             # A WaitCondition waits once for each trigger, so it could not wait for a run for other values.
             hands_on_values=not wait.needs_wait_condition,
         )
@@ -130,6 +136,7 @@ class PipelineReprocessing(Opaque, Construct):
                 "Pipeline": dict(self._binding.properties),
                 "Messages": dict(messages.properties),
                 "Trigger": self.trigger,
+                "Because": self._trigger.because,
                 "Values": self._trigger.values,
                 **({} if wait.timeout is None else {"Wait": _wait_property(wait, handle)}),
                 "OnRollback": one_of("on_rollback", on_rollback, OnRollback).value,
@@ -287,7 +294,7 @@ class PipelineReprocessing(Opaque, Construct):
         element = policy.node.default_child
         assert isinstance(element, CfnResource)  # noqa: S101  # a Policy has one
         kind, name = self._binding.properties["Kind"], self._binding.name
-        new_id_for_each(element, lambda: [kind, Fingerprints(element.stack).named(name)])
+        new_id_for_each(element, lambda: [kind, pipeline_of(name, element.stack)])
         return policy
 
     def _condition(self, handle: CfnWaitConditionHandle, wait: Wait) -> CfnWaitCondition:
@@ -300,7 +307,7 @@ class PipelineReprocessing(Opaque, Construct):
         condition = CfnWaitCondition(self, "WaitCondition", handle=handle.ref, timeout=str(timeout), count=1)
         condition.node.add_dependency(self.resource)
         for element in (handle, condition):
-            new_id_for_each(element, lambda: [self._trigger.make()[0], timeout])
+            new_id_for_each(element, lambda: [self._trigger.made().text, timeout])
         return condition
 
 

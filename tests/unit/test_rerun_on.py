@@ -10,7 +10,7 @@ from aws_cdk.aws_lambda import CfnFunction, CfnLayerVersion, Code, Function, Fun
 from aws_cdk.aws_s3 import Bucket, EventType
 from aws_cdk.aws_s3_deployment import BucketDeployment, Source
 from aws_cdk.aws_s3_notifications import LambdaDestination
-from aws_cdk.aws_stepfunctions import DefinitionBody, Pass, StateMachine
+from aws_cdk.aws_stepfunctions import DefinitionBody, Pass, Result, StateMachine
 from aws_cdk.aws_stepfunctions_tasks import StepFunctionsStartExecution
 from constructs import Construct, IConstruct
 
@@ -50,14 +50,14 @@ def archive(stack: Stack, *, code: str = CODE, prefix: str = "clean/", memory: i
     )
 
 
-def machine(stack: Stack, comment: str = "one") -> StateMachine:
-    body = DefinitionBody.from_chainable(Pass(stack, "Do", comment=comment))
+def machine(stack: Stack, result: str = "one") -> StateMachine:
+    body = DefinitionBody.from_chainable(Pass(stack, "Do", result=Result.from_string(result)))
     return StateMachine(stack, "Machine", definition_body=body)
 
 
-def first(stack: Stack, *, comment: str = "one", **arguments: Any) -> PipelineReprocessing:
+def first(stack: Stack, *, result: str = "one", **arguments: Any) -> PipelineReprocessing:
     given = {"messages": MessageSelection.all()} | arguments
-    pipeline = ReprocessablePipeline.state_machine(machine(stack, comment))
+    pipeline = ReprocessablePipeline.state_machine(machine(stack, result))
     return PipelineReprocessing(stack, "First", pipeline=pipeline, **given)
 
 
@@ -110,7 +110,7 @@ def test_another_reprocessing_counts_by_what_it_is_made_from(
 ) -> None:
     plain = watched(first)
 
-    assert watched(lambda stack: first(stack, comment="two")) != plain
+    assert watched(lambda stack: first(stack, result="two")) != plain
     assert watched(lambda stack: first(stack, version="2")) != plain
     assert watched(lambda stack: first(stack, messages=MessageSelection.last(Duration.days(1)))) != plain
     assert watched(lambda stack: first(stack, rerun_on=[function(stack)])) != plain

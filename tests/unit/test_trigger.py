@@ -1,5 +1,6 @@
 """The trigger changes with what decides the resulting data, and with nothing else."""
 
+import json
 import os
 import re
 import shutil
@@ -407,11 +408,14 @@ def test_the_function_that_a_state_machine_calls_changes_it() -> None:
 
 
 def test_a_definition_in_a_file_changes_it(tmp_path: Path) -> None:
-    def from_file(name: str, comment: str) -> str:
+    def from_file(name: str, result: str) -> str:
         path = tmp_path / f"{name}.asl.json"
-        path.write_text(
-            '{"Comment":"' + comment + '","StartAt":"A","States":{"A":{"Type":"Succeed"}}}', encoding="utf-8"
-        )
+        definition = {
+            "Comment": name,
+            "StartAt": "A",
+            "States": {"A": {"Type": "Pass", "Result": result, "End": True}},
+        }
+        path.write_text(json.dumps(definition), encoding="utf-8")
         stack = Stack(App(), "Telemetry")
         body = DefinitionBody.from_file(str(path))
         return trigger(reprocessing(stack, StateMachine(stack, "Machine", definition_body=body)))

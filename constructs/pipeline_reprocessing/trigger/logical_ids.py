@@ -7,8 +7,7 @@ from collections.abc import Callable
 import jsii
 from aws_cdk import CfnResource, IResolveContext, IStringProducer, Lazy
 
-from pipeline_reprocessing.fingerprints import digest
-from pipeline_reprocessing.overrides import Rendered
+from pipeline_reprocessing.trigger.graph import digest
 
 _LENGTH = 255
 """CloudFormation's limit for logical ids."""
@@ -32,6 +31,6 @@ class _Id:
 
     def produce(self, context: IResolveContext) -> str:
         # Where it is only looked through, the value may not be known yet, and the id is of no interest.
-        end = digest(None if context.preparing or Rendered.in_progress else self._value())[:16]
+        end = digest(None if context.preparing else self._value())[:16]
         # A long id is cut in front, for CDK tells such ids apart by their ends.
         return self._element.stack.get_logical_id(self._element)[len(end) - _LENGTH :] + end

@@ -3,6 +3,7 @@
 Data change with a pipeline's activities or a state machine's definition, and with the code, layers, handler, runtime
 and environment of the functions that these name, or with what jobs and containers run. They do not change with tags,
 memory sizes, time-outs, log settings, roles, descriptions, the bootstrap bucket, or the version of this library.
+`docs/trigger.md` lists both for users.
 """
 
 from __future__ import annotations
@@ -19,14 +20,37 @@ from aws_cdk.lambda_layer_awscli import AwsCliLayer
 from constructs import IConstruct
 
 _DECIDES = {
+    "AWS::Athena::NamedQuery": ("database", "queryString"),
     "AWS::Batch::JobDefinition": ("containerProperties", "ecsProperties", "nodeProperties"),
+    "AWS::CodeBuild::Project": ("environment", "secondarySources", "source", "sourceVersion"),
     "AWS::ECS::TaskDefinition": ("containerDefinitions",),
     "AWS::Glue::Job": ("command", "defaultArguments", "glueVersion"),
     "AWS::IoTAnalytics::Pipeline": ("pipelineActivities",),
     "AWS::Lambda::Alias": ("functionName", "functionVersion", "routingConfig"),
-    "AWS::Lambda::Function": ("code", "environment", "handler", "imageConfig", "layers", "runtime"),
+    "AWS::Lambda::Function": (
+        "code",
+        "environment",
+        "fileSystemConfigs",
+        "handler",
+        "imageConfig",
+        "layers",
+        "runtime",
+    ),
     "AWS::Lambda::LayerVersion": ("content",),
     "AWS::Lambda::Version": ("functionName",),
+    "AWS::Serverless::Function": (
+        "codeUri",
+        "environment",
+        "fileSystemConfigs",
+        "handler",
+        "imageConfig",
+        "imageUri",
+        "inlineCode",
+        "layers",
+        "runtime",
+    ),
+    "AWS::Serverless::LayerVersion": ("contentUri",),
+    "AWS::Serverless::StateMachine": ("definition", "definitionSubstitutions", "definitionUri"),
     "AWS::StepFunctions::StateMachine": (
         "definition",
         "definitionS3Location",
@@ -69,12 +93,6 @@ _SETTINGS = {
 }
 """Properties of other types in `rerun_on` that decide no data."""
 
-_PHYSICAL_NAMES = {
-    "AWS::IoTAnalytics::Pipeline": "pipelineName",
-    "AWS::StepFunctions::StateMachine": "stateMachineName",
-}
-"""Properties of pipelines that may not change: another name is another pipeline, under the same logical id."""
-
 _CONTAINERS = {"command", "containerDefinitions", "containerProperties", "ecsProperties", "nodeProperties"}
 """Properties that say what runs elsewhere than in Lambda, with how it runs there."""
 
@@ -94,7 +112,7 @@ _CONTAINER_SETTINGS = {
 _PROGRAMS = {"image", "scriptLocation"}
 """What in these says where an asset is."""
 
-_ASSETS = {"code", "content", "definitionS3Location"}
+_ASSETS = {"code", "codeUri", "content", "contentUri", "definitionS3Location", "definitionUri"}
 """Properties that say where an asset is. Its hash is in the key; bucket and account say nothing about the content."""
 
 _ASSET_HASH = re.compile(r"[0-9a-f]{64}(?![0-9a-f])")
@@ -114,9 +132,9 @@ def ours(part: IConstruct) -> IConstruct | None:
     return next((scope for scope in reversed(part.node.scopes) if isinstance(scope, Opaque)), None)
 
 
-def is_followed(part: IConstruct) -> bool:
-    """Whether a reference to it stands for what it does, and not for its name."""
-    return isinstance(part, CfnResource) and part.cfn_resource_type in _FOLLOWED
+def is_followed(kind: object) -> bool:
+    """Whether a reference to a resource of that type stands for what it does, and not for its name."""
+    return kind in _FOLLOWED
 
 
 def deciding_parts(construct: IConstruct) -> list[IConstruct]:
@@ -177,17 +195,17 @@ def _units(construct: IConstruct, *, looks_into_ours: bool) -> Iterator[tuple[IC
         yield from _units(child, looks_into_ours=looks_into_ours)
 
 
-def deciding_properties(resource: CfnResource, properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the properties that decide data, in order.
+def deciding_properties(kind: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the properties that decide data, in order, with the hash of an asset in place of where it lies.
 
     Args:
-        resource: Whose they are.
-        properties: Under CDK's names or CloudFormation's.
+        kind: The resource's type.
+        properties: As the template has them.
     """
-    chosen = _DECIDES.get(resource.cfn_resource_type)
+    chosen = _DECIDES.get(kind)
     named = _by_uncapitalized(properties)
     keys = named.keys() - _SETTINGS if chosen is None else named.keys() & set(chosen)
-    return {key: named[key] for key in sorted(keys)}
+    return {key: _without_location(key, named[key]) for key in sorted(keys)}
 
 
 def property_of(resource: CfnResource, name: str) -> Any:
@@ -196,21 +214,15 @@ def property_of(resource: CfnResource, name: str) -> Any:
     return _by_uncapitalized(resource._cfn_properties).get(name)
 
 
-def physical_name(target: IConstruct) -> object:
-    """The name that a pipeline was given, if it is one and was given one."""
-    name = _PHYSICAL_NAMES.get(target.cfn_resource_type) if isinstance(target, CfnResource) else None
-    return property_of(target, name) if name and isinstance(target, CfnResource) else None
-
-
-def without_place(key: str, value: object) -> object:
-    """The hash of an asset in place of where it lies; what is no asset stays as it is."""
+def _without_location(key: str, value: object) -> object:
     if key in _CONTAINERS:
         return _program_of(value)
     if key not in _ASSETS or not isinstance(value, dict):
         return value
     location = _by_uncapitalized(value)
     hashes = _asset_hashes([location.get(name) for name in ("s3Key", "key", "imageUri")])
-    return {"asset": hashes, "version": location.get("s3ObjectVersion")} if hashes else value
+    version = location.get("s3ObjectVersion")
+    return {"asset": hashes, **({"version": version} if version else {})} if hashes else value
 
 
 def _program_of(value: object) -> object:

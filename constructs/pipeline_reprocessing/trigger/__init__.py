@@ -1,0 +1,1 @@
+"""When a deploy reprocesses, and why; `trigger` is the way in."""

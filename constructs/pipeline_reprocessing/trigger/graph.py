@@ -1,0 +1,295 @@
+"""What is made of data by what a run reaches: followed from the pipeline along every reference and name.
+
+A reference to a function stands for what that function does, in whatever stack of the app it is. So the trigger is the
+same however a function is named, and moves with nothing but what the functions do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from aws_cdk import CfnResource, Stack
+from aws_cdk.aws_ecr_assets import DockerImageAsset
+from aws_cdk.aws_s3_assets import Asset
+from constructs import IConstruct
+
+from pipeline_reprocessing.trigger.machines import definition_in
+from pipeline_reprocessing.trigger.names import named_in
+from pipeline_reprocessing.trigger.references import Place, References, canonical, foreign_to
+from pipeline_reprocessing.trigger.relevant import (
+    Opaque,
+    deciding_parts,
+    deciding_properties,
+    is_followed,
+    ours,
+    owner,
+)
+from pipeline_reprocessing.trigger.templates import Template, Templates
+from pipeline_reprocessing.trigger.watch import Watch
+
+_SECRET = re.compile("secret|password|apikey|privatekey", re.IGNORECASE)
+"""Attributes whose values are secret."""
+FOLLOWED = re.compile(r"\$\{[0-9a-f]{64}\}")
+"""What stands for what was followed."""
+NEVER_CHANGES = re.compile(r":(?:function|stateMachine):[\w-]+:\d+(?![\w-])")
+"""The ARN of a version."""
+_ITSELF = f"${{{'0' * 64}}}"
+"""What stands for what is still being looked at: a function that names itself, or a machine that starts itself."""
+
+
+@dataclass
+class Node:
+    """Something that decides data."""
+
+    key: str
+    construct: IConstruct
+    kind: str
+    """The type of a resource, or what else it is."""
+    place: Place
+    digest: str = ""
+    content: dict[str, Any] = field(default_factory=dict)
+    """What of it decides data, by name, with a text in the place of each reference."""
+    needs: set[str] = field(default_factory=set)
+    """The keys of what has to be there before it works."""
+    reaches: set[str] = field(default_factory=set)
+    """The keys of all that it names."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """What only the deploy knows, by name, as the template refers to it."""
+
+
+class Graph:
+    """What a run reaches.
+
+    Args:
+        root: The `PipelineReprocessing`, with which all begins.
+        templates: Those of the stage.
+        watch: What to leave out.
+    """
+
+    def __init__(self, root: IConstruct, templates: Templates, watch: Watch) -> None:
+        self.templates = templates
+        self._watch = watch
+        self._references = References(templates, self._of_attribute)
+        self.template = templates.template(Stack.of(root))
+        self.nodes = {"": Node("", root, "", Place(self.template))}
+        self._open = [""]
+        self.unseen: list[IConstruct] = []
+        """What was said to decide data, and is defined elsewhere."""
+
+    @property
+    def root(self) -> Node:
+        """What was said to the construct itself."""
+        return self.nodes[""]
+
+    @property
+    def digests(self) -> list[str]:
+        """The digests of all that was followed."""
+        return sorted({node.digest for node in self.nodes.values() if node.digest})
+
+    @property
+    def place(self) -> str:
+        """The path of what is being looked at."""
+        return self.nodes[self._open[-1]].construct.node.path
+
+    @property
+    def because(self) -> dict[str, dict[str, str]]:
+        """What counts, by construct path and name: a short digest each, which another thing it names does not change."""
+        found: dict[str, dict[str, str]] = {}
+        for node in self.nodes.values():
+            counted = found.setdefault(node.construct.node.path, {})
+            for name, value in node.content.items():
+                if plain := FOLLOWED.sub("", canonical(value)).strip('[],"'):
+                    counted[name] = sha256(plain.encode()).hexdigest()[:8]
+        return {path: dict(sorted(counted.items())) for path, counted in sorted(found.items()) if counted}
+
+    @property
+    def needed(self) -> list[Node]:
+        """What has to be there before a run starts."""
+        return [self.nodes[key] for key in sorted(self.closure(lambda node: node.needs)) if key]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What only the deploy knows: the references of this stack that are named in what has to be there.
+
+        The resource that gets them makes no circle of dependencies, for it waits for what names them.
+        """
+        values = {name: value for node in (self.root, *self.needed) for name, value in node.values.items()}
+        return dict(sorted(values.items()))
+
+    def closure(self, of: Callable[[Node], set[str]], *, not_through: str | None = None) -> set[str]:
+        """The keys of what is reached from the root.
+
+        Args:
+            of: What a node leads to.
+            not_through: A type of resource whose nodes lead nowhere.
+        """
+        reached, keys = {""}, [""]
+        while keys:
+            node = self.nodes[keys.pop()]
+            new = (of(node) if node.kind != not_through else set()) - reached
+            reached |= new
+            keys += new
+        return reached
+
+    def settings(self, name: str, value: object, *, is_handed_on: bool = False) -> None:
+        """Takes a value, tokens allowed, as something that decides data, under that name in the root.
+
+        Args:
+            name: Its name.
+            value: JSON-able.
+            is_handed_on: Whether CloudFormation sees the values of its references anyway.
+        """
+        known = dict(self.root.values)
+        resolved = self.template.stack.resolve(value)
+        self.root.content[name] = self._of(resolved, self._place(value, self.template))
+        if is_handed_on:
+            self.root.values = known
+
+    def construct(self, construct: IConstruct) -> list[str]:
+        """The digests of all in that construct that decides data; none where this app does not see it."""
+        if parts := deciding_parts(construct):
+            return sorted({self._of_part(part) for part in parts})
+        # An imported one has no parts, but its ARN may lead to a resource.
+        arn = getattr(construct, "function_arn", None) or getattr(construct, "state_machine_arn", None)
+        template = self.templates.template(Stack.of(construct))
+        text = canonical(self._of(template.stack.resolve(arn), self._place(arn, template)))
+        digests = {*self._names(text, template), *FOLLOWED.findall(text)}
+        if not digests and not NEVER_CHANGES.search(text):
+            self.unseen.append(construct)
+        return sorted(digests)
+
+    def _of_part(self, part: IConstruct) -> str:
+        match part:
+            case CfnResource():
+                return self._of_resource(*self.templates.place_of(part))
+            case Opaque():
+                return self._of_opaque(part)
+            case Asset() | DockerImageAsset():
+                return self._follow(
+                    part.node.path, part, "asset", Place(self.template), lambda _: {"asset": part.asset_hash}
+                )
+        raise TypeError(part)
+
+    def _of_resource(self, template: Template, logical_id: str, *, needed: bool = True) -> str:
+        element = template.elements[logical_id]
+        within = ours(element)
+        if within:
+            return self._of_opaque(within)
+        resource = template.resource(logical_id)
+        raw = element._cfn_properties if isinstance(element, CfnResource) else {}  # as jsii spells it
+
+        def content(node: Node) -> dict[str, Any]:
+            properties = deciding_properties(node.kind, resource.get("Properties", {}))
+            chosen = {key: self._of(value, node.place) for key, value in self._watch.kept(properties).items()}
+            if layers := chosen.get("layers"):
+                chosen["layers"] = [layer for layer in layers if self._watch.counts(layer)]
+            chosen = definition_in(chosen, node.construct)
+            found = sorted({*self._names(canonical(chosen), template)})
+            kept = {key: value for key, value in chosen.items() if value not in (None, [], {})}
+            return kept | ({"named": found} if found else {})
+
+        return self._follow(
+            f"{template.path}|{logical_id}",
+            owner(element),  # type: ignore[arg-type]  # only resources are followed
+            resource["Type"],
+            self._place(raw, template),
+            content,
+            needed=needed,
+        )
+
+    def _of_opaque(self, construct: IConstruct) -> str:
+        assert isinstance(construct, Opaque)  # noqa: S101  # who calls knows
+        told, constructs = construct._stands_for()
+        template = self.templates.template(Stack.of(construct))
+
+        def content(node: Node) -> dict[str, Any]:
+            value = self._of(template.stack.resolve(told), node.place)
+            return {
+                "settings": value,
+                "watched": sorted({part for each in constructs for part in self.construct(each)}),
+            }
+
+        return self._follow(construct.node.path, construct, "construct", self._place(told, template), content)
+
+    def _follow(
+        self,
+        key: str,
+        construct: IConstruct,
+        kind: str,
+        place: Place,
+        content: Callable[[Node], dict[str, Any]],
+        *,
+        needed: bool = True,
+    ) -> str:
+        """What stands for what was followed.
+
+        Args:
+            key: Whose content it is.
+            construct: What has to be there for it.
+            kind: The type of a resource, or what else it is.
+            place: Where the content stands.
+            content: Makes it, when it is first asked for.
+            needed: Whether what names it cannot do without it.
+        """
+        namer = self.nodes[self._open[-1]]
+        namer.reaches.add(key)
+        if needed:
+            namer.needs.add(key)
+        if key not in self.nodes:
+            node = self.nodes[key] = Node(key, construct, kind, place)
+            self._open.append(key)
+            node.content = content(node)
+            node.digest = digest([kind, node.content])
+            self._open.pop()
+        return f"${{{self.nodes[key].digest}}}" if self.nodes[key].digest else _ITSELF
+
+    def _of(self, value: Any, place: Place) -> Any:
+        return self._references.replaced(value, place)
+
+    def _place(self, given: object, template: Template) -> Place:
+        """Where a value stands that was given to CDK in that form."""
+        known: list[Mapping[str, Template]] = []
+
+        def foreign() -> Mapping[str, Template]:
+            if not known:
+                known.append(foreign_to(given, template.stack, self.templates))
+            return known[0]
+
+        return Place(template, foreign)
+
+    def _of_attribute(self, template: Template, logical_id: str, attribute: str) -> str:
+        resource = template.resource(logical_id)
+        if is_followed(resource.get("Type")):
+            return self._of_resource(template, logical_id)[2:-1]
+        name = f"{logical_id}.{attribute}"
+        if template is not self.template:
+            return f"{template.identity}/{name}"
+        parameter = template.section("Parameters").get(logical_id, {})
+        if not (
+            str(parameter.get("NoEcho", "")).lower() == "true"
+            or _SECRET.search(attribute)
+            or (logical_id in template.elements and ours(template.elements[logical_id]))
+        ):
+            token = {"Ref": logical_id} if attribute == "Ref" else {"Fn::GetAtt": [logical_id, attribute]}
+            self.nodes[self._open[-1]].values[name] = _where_it_exists(resource, token)
+        return name
+
+    def _names(self, text: str, template: Template) -> Iterator[str]:
+        for there, logical_id in named_in(text, template, self.templates):
+            # Nothing says that the one of another stack comes first: that stack may well need this one.
+            yield self._of_resource(there, logical_id, needed=there is template)
+
+
+def digest(value: object) -> str:
+    """The SHA-256 of the value as canonical JSON."""
+    return sha256(canonical(value).encode()).hexdigest()
+
+
+def _where_it_exists(resource: Mapping[str, Any], token: object) -> object:
+    """The token, or nothing where its resource has a condition that does not hold."""
+    condition = resource.get("Condition")
+    return {"Fn::If": [condition, token, {"Ref": "AWS::NoValue"}]} if condition else token

@@ -1,0 +1,242 @@
+"""References in templates: which element each one leads to, in whatever stack of the app that is.
+
+CDK turns a reference to another stack into an export, a nested stack's parameter or output, or a value that crosses
+regions, but only after it has asked for dependencies. Before, it is a `Ref` or `Fn::GetAtt` to an id of the other stack.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aws_cdk import (
+    CfnElement,
+    CfnResource,
+    DefaultTokenResolver,
+    IPostProcessor,
+    IResolvable,
+    IResolveContext,
+    Reference,
+    Stack,
+    StringConcat,
+    Tokenization,
+)
+
+from pipeline_reprocessing.trigger.templates import Template, Templates
+
+_NAME = re.compile(r"\$\{([^!{}][^{}]*)\}")
+"""A name in `Fn::Sub`; `${!this}` is none."""
+_UNMADE = re.compile("0{24}[0-9a-f]{40}")
+_FOR_NESTED = "referenceto"
+"""How CDK begins the names of the parameters by which a nested stack gets what it refers to."""
+
+_PIPELINES = {
+    "AWS::IoTAnalytics::Pipeline": "pipelineName",
+    "AWS::StepFunctions::StateMachine": "stateMachineName",
+}
+"""The property with the name, which may not change: another name is another pipeline, under the same logical id."""
+
+Name = Callable[[Template, str, str], str]
+"""What stands for an attribute (or `Ref`) of the element with that id in that template."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands."""
+
+    template: Template
+    foreign: Callable[[], Mapping[str, Template]] = field(default=dict)
+    """By logical id the templates of other stacks that CDK knows the value to refer to."""
+
+
+@dataclass(frozen=True)
+class References:
+    """Replaces the references in a value.
+
+    Args:
+        templates: Those of the stage.
+        name: What stands for what a reference leads to, with the text `${...}` around it.
+    """
+
+    templates: Templates
+    name: Name
+
+    def replaced(self, value: Any, place: Place) -> Any:  # noqa: PLR0912  # one case for each intrinsic function
+        """The value with a text in the place of each reference, and one text where parts of it are joined.
+
+        Mappings and conditions stand for what is in them. The stack's own region and account, where they are known,
+        stand for themselves: what they are called in a template does not matter.
+        """
+
+        def of(value: Any) -> Any:
+            return self.replaced(value, place)
+
+        template = place.template
+        match value:
+            case str():
+                return self._plain(value, template)
+            case {"Ref": str(name)} if len(value) == 1:
+                return self._attribute(name, "Ref", place) or value
+            case {"Fn::GetAtt": str(name)} if len(value) == 1:
+                return of({"Fn::GetAtt": name.split(".", 1)})
+            case {"Fn::GetAtt": [str(name), str(attribute)]} if len(value) == 1:
+                return self._attribute(name, attribute, place) or value
+            case {"Fn::Sub": str(text)} if len(value) == 1:
+                return self._text(text, {}, place)
+            case {"Fn::Sub": [str(text), {**variables}]} if len(value) == 1:
+                return self._text(text, of(variables), place)
+            case {"Fn::Join": [str(separator), [*items]]} if len(value) == 1:
+                parts = [*map(of, items)]
+                return separator.join(parts) if _are_texts(parts) else {"Fn::Join": [separator, parts]}
+            case {"Fn::ImportValue": name} if len(value) == 1:
+                found = self._exported(of(name))
+                return {"Fn::ImportValue": of(name)} if found is None else self.replaced(*found)
+            case {"Fn::GetStackOutput": {"StackName": str(stack), "OutputName": str(name)}}:
+                found = self._output(lambda there: there.stack.stack_name == stack, name)
+                return value if found is None else self.replaced(*found)
+            case {"Fn::FindInMap": [str(name), *keys]} if len(value) == 1:
+                return {"Fn::FindInMap": [of(template.section("Mappings").get(name, name)), *map(of, keys)]}
+            case {"Fn::If": [str(name), *values]} if len(value) == 1:
+                return {"Fn::If": [of(template.section("Conditions").get(name, name)), *map(of, values)]}
+            case {"Condition": str(name)} if len(value) == 1:
+                return {"Condition": of(template.section("Conditions").get(name, name))}
+            case dict():
+                return {key: of(item) for key, item in value.items()}
+            case list():
+                return [*map(of, value)]
+        return value
+
+    def _attribute(self, logical_id: str, attribute: str, place: Place) -> Any:
+        """What stands for an attribute; None where nothing has the id."""
+        if "::" in logical_id:
+            return f"${{{logical_id}}}"
+        template = place.template
+        is_own, elsewhere = logical_id in template, [*self.templates.having(logical_id)]
+        if not is_own or len(elsewhere) > 1:
+            template = place.foreign().get(logical_id, template)
+        if logical_id not in template:
+            if len(elsewhere) != 1:
+                return None
+            [template] = elsewhere
+        handed_on = self._handed_on(template, logical_id, attribute)
+        return (
+            f"${{{self.name(template, logical_id, attribute)}}}"
+            if handed_on is None
+            else self.replaced(*handed_on)
+        )
+
+    def _handed_on(self, template: Template, logical_id: str, attribute: str) -> tuple[Any, Place] | None:
+        """The value that another stack gives by way of that element, and where it stands."""
+        resource = template.resource(logical_id)
+        if attribute == "Ref" and logical_id.startswith(_FOR_NESTED):
+            nested, parent = template.stack.nested_stack_resource, template.stack.nested_stack_parent
+            if nested and parent:
+                there = self.templates.template(parent)
+                given = there.resource(there.ids[nested.node.path])["Properties"].get("Parameters", {})
+                return (given[logical_id], Place(there)) if logical_id in given else None
+        if resource.get("Type") == "AWS::CloudFormation::Stack" and attribute.startswith("Outputs."):
+            element = template.elements[logical_id]
+            return self._output(
+                lambda there: there.stack.nested_stack_resource == element, attribute.removeprefix("Outputs.")
+            )
+        if resource.get("Type") == "Custom::CrossRegionExportReader":
+            for there in self.templates.all:
+                for writer in there.section("Resources").values():
+                    exports = writer.get("Properties", {}).get("WriterProps", {}).get("exports", {})
+                    if writer["Type"] == "Custom::CrossRegionExportWriter" and attribute in exports:
+                        return exports[attribute], Place(there)
+        return None
+
+    def _output(self, is_there: Callable[[Template], bool], name: str) -> tuple[Any, Place] | None:
+        found = next(filter(is_there, self.templates.all), None)
+        outputs = found.section("Outputs") if found else {}
+        return (outputs[name]["Value"], Place(found)) if found and name in outputs else None
+
+    def _exported(self, name: object) -> tuple[Any, Place] | None:
+        for template in self.templates.all:
+            for output in template.section("Outputs").values():
+                exported = output.get("Export", {}).get("Name")
+                if exported is not None and self.replaced(exported, Place(template)) == name:
+                    return output["Value"], Place(template)
+        return None
+
+    def _text(self, text: str, variables: Mapping[str, Any], place: Place) -> Any:
+        values = {name: value for name, value in variables.items() if not isinstance(value, str)}
+
+        def of(match: re.Match[str]) -> str:
+            if match[1] in variables:
+                return str(variables.get(match[1], "")) if match[1] not in values else match[0]
+            name, _, attribute = match[1].partition(".")
+            known = self._attribute(name, attribute or "Ref", place)
+            return known if isinstance(known, str) else match[0]
+
+        replaced = _NAME.sub(of, self._plain(text, place.template))
+        return {"Fn::Sub": [replaced, values]} if values else replaced
+
+    def _plain(self, text: str, template: Template) -> str:
+        """The text with the names of the stack's own region and account, and with the triggers of others in it."""
+        for value, name in ((template.region, "${AWS::Region}"), (template.account, "${AWS::AccountId}")):
+            if value and value in text:
+                pattern = rf"(?<![0-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])"
+                text = re.sub(pattern, lambda _, name=name: name, text)  # type: ignore[misc]  # mypy cannot infer it
+        for unmade in _UNMADE.findall(text):
+            if unmade in self.templates.triggers:
+                text = text.replace(unmade, self.templates.triggers[unmade].for_others())
+        return text
+
+
+def foreign_to(value: object, stack: Stack, templates: Templates) -> Mapping[str, Template]:
+    """What the value, as it was given to CDK, refers to in other stacks: their templates by logical id."""
+    found: dict[str, Template] = {}
+
+    def take(reference: Reference) -> str:
+        there = Stack.of(reference.target)
+        if isinstance(reference.target, CfnElement) and there.node.path != stack.node.path:
+            found[there.resolve(reference.target.logical_id)] = templates.template(there)
+        return ""
+
+    Tokenization.resolve(value, scope=stack, resolver=_Resolver(take), preparing=False)
+    return found
+
+
+def pipeline_of(value: object, stack: Stack) -> object:
+    """What tells the pipeline that a value leads to from others: the logical id, and the name that it was given."""
+
+    def identity(reference: Reference) -> str:
+        target = reference.target
+        if not isinstance(target, CfnElement):
+            return f"${{{reference.display_name}}}"
+        kind = target.cfn_resource_type if isinstance(target, CfnResource) else ""
+        # Protected members, as jsii spells them.
+        given = target._cfn_properties if isinstance(target, CfnResource) and kind in _PIPELINES else {}
+        name = pipeline_of(given.get(_PIPELINES.get(kind, "")), target.stack)
+        return f"${{{target.node.path} {name}}}"
+
+    return Tokenization.resolve(value, scope=stack, resolver=_Resolver(identity), preparing=False)
+
+
+class _Resolver(DefaultTokenResolver):
+    """Resolves tokens as CDK does, with a text in the place of each reference."""
+
+    def __init__(self, of_reference: Callable[[Reference], str]) -> None:
+        super().__init__(StringConcat())
+        self._of_reference = of_reference
+
+    def resolve_token(
+        self, token: IResolvable, context: IResolveContext, post_processor: IPostProcessor
+    ) -> Any:
+        if isinstance(token, Reference):
+            return self._of_reference(token)
+        return super().resolve_token(token, context, post_processor)
+
+
+def _are_texts(parts: list[Any]) -> bool:
+    return all(isinstance(part, str) for part in parts)
+
+
+def canonical(value: object) -> str:
+    """The value as canonical JSON."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

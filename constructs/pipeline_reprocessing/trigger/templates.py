@@ -1,0 +1,201 @@
+"""The templates of an app as CDK writes them: the one form in which the trigger looks at resources.
+
+Escape hatches, Aspects, raw templates and late values show nowhere else. Each stack is rendered once in a synth, when CDK
+asks for dependencies: everything is defined then, and Aspects have run. What refers to another stack may still be a plain
+`Ref` at that time (CDK has not made an export of it yet), which `references` knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import jsii
+from aws_cdk import CfnElement, CfnResource, ISynthesisSession, LegacyStackSynthesizer, Stack, Stage, Token
+from aws_cdk.aws_s3_assets import Asset
+from aws_cdk.cx_api import CloudAssemblyBuilder
+from constructs import IConstruct
+
+NAMES = {
+    "AWS::Batch::JobDefinition": "JobDefinitionName",
+    "AWS::CodeBuild::Project": "Name",
+    "AWS::ECS::TaskDefinition": "Family",
+    "AWS::Glue::Job": "Name",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::Serverless::Function": "FunctionName",
+    "AWS::Serverless::StateMachine": "Name",
+    "AWS::StepFunctions::StateMachine": "StateMachineName",
+}
+"""The property with a resource's own name, by type."""
+_HERE = "_pipeline_reprocessing_templates"
+
+
+class Template:
+    """One stack's template, and the constructs that its logical ids stand for.
+
+    Args:
+        stack: Which stack.
+        document: What CDK writes for it.
+        elements: The constructs by logical id.
+    """
+
+    def __init__(self, stack: Stack, document: Mapping[str, Any], elements: Mapping[str, CfnElement]) -> None:
+        self.stack = stack
+        self.path = stack.node.path
+        self.region, self.account = (
+            None if Token.is_unresolved(place) else place for place in (stack.region, stack.account)
+        )
+        self._document = document
+        self.elements = elements
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """`Resources`, `Parameters` and so on; empty if there is none."""
+        found: Mapping[str, Any] = self._document.get(name, {})
+        return found
+
+    def resource(self, logical_id: str) -> Mapping[str, Any]:
+        """A resource as the template has it; empty if it has none of that id."""
+        found: Mapping[str, Any] = self.section("Resources").get(logical_id, {})
+        return found
+
+    def __contains__(self, logical_id: str) -> bool:
+        return logical_id in self.section("Resources") or logical_id in self.section("Parameters")
+
+    @cached_property
+    def ids(self) -> Mapping[str, str]:
+        """The logical ids by construct path."""
+        return {element.node.path: logical_id for logical_id, element in self.elements.items()}
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells the stack from others: its name, and for a nested one the logical ids that lead to it."""
+        names, stack = list[str](), self.stack
+        while (resource := stack.nested_stack_resource) and (parent := stack.nested_stack_parent):
+            names.insert(0, str(parent.resolve(resource.logical_id)))
+            stack = parent
+        return "/".join([stack.stack_name, *names])
+
+
+class Templates:
+    """The templates of a stage (an app is one): what one deployment of the app consists of."""
+
+    def __init__(self, stage: IConstruct) -> None:
+        self._stage = stage
+        self._kept: dict[str, Template] = {}
+        self.synth = 0
+        """Counts the syntheses."""
+        self.triggers: dict[str, Any] = {}
+        """The triggers of the stage, by what stands for them while they are not made."""
+        self.is_rendering = False
+        """Whether a stack is being rendered: what is made from templates is not there yet."""
+
+    @classmethod
+    def of(cls, scope: IConstruct) -> Templates:
+        """Those of the stage in which the construct is."""
+        stage = Stage.of(scope) or scope.node.root
+        # Kept on the stage itself, which lives as long as any of its constructs holds this.
+        templates = getattr(stage, _HERE, None) or cls(stage)
+        setattr(stage, _HERE, templates)
+        return templates
+
+    def forget(self) -> None:
+        """Lets all stacks be rendered again, as another synth begins."""
+        self.synth += 1
+        self._kept.clear()
+        for made in ("all", "by_name"):
+            self.__dict__.pop(made, None)
+
+    def template(self, stack: Stack) -> Template:
+        """The template of a stack."""
+        if not self.triggers:  # which tell when a synth begins
+            self._kept.clear()
+        path = stack.node.path
+        if path not in self._kept:
+            self.is_rendering = True
+            try:
+                self._kept[path] = Template(stack, _rendered(stack), _elements(stack))
+            finally:
+                self.is_rendering = False
+        return self._kept[path]
+
+    def place_of(self, resource: CfnResource) -> tuple[Template, str]:
+        """The template in which the resource stands, and its logical id there."""
+        template = self.template(resource.stack)
+        return template, template.ids[resource.node.path]
+
+    @cached_property
+    def all(self) -> list[Template]:
+        """The templates of all stacks of the stage."""
+        stacks = [part for part in self._stage.node.find_all() if isinstance(part, Stack)]
+        path = self._stage.node.path
+        return [
+            self.template(stack) for stack in stacks if (Stage.of(stack) or stack.node.root).node.path == path
+        ]
+
+    @cached_property
+    def by_name(self) -> Mapping[tuple[str, str], list[tuple[Template, str]]]:
+        """Template and logical id of what has a name of its own, by type and name."""
+        named: dict[tuple[str, str], list[tuple[Template, str]]] = {}
+        for template in self.all:
+            for logical_id, resource in template.section("Resources").items():
+                name = resource.get("Properties", {}).get(NAMES.get(resource["Type"]))
+                if isinstance(name, str):
+                    named.setdefault((resource["Type"], name), []).append((template, logical_id))
+        return named
+
+    def having(self, logical_id: str) -> Iterator[Template]:
+        """The templates in which something has that id."""
+        return (template for template in self.all if logical_id in template)
+
+
+def path_of(asset: Asset) -> Path:
+    """Where the files of an asset are, as they will be published."""
+    stage = Stage.of(asset)
+    return Path(stage.asset_outdir if stage else "", asset.asset_path)
+
+
+def _rendered(stack: Stack) -> Mapping[str, Any]:
+    synthesizer = LegacyStackSynthesizer()
+    synthesizer.bind(stack)
+    with TemporaryDirectory() as folder:
+        # A protected member, as jsii spells it.
+        synthesizer._synthesize_template(_Session(folder))  # type: ignore[arg-type]  # jsii's protocols want settable attributes
+        text = Path(folder, stack.template_file).read_text(encoding="utf-8")
+    document: Mapping[str, Any] = json.loads(text)
+    return document
+
+
+def _elements(stack: Stack) -> Mapping[str, CfnElement]:
+    path = stack.node.path
+    elements = [
+        part
+        for part in stack.node.find_all()
+        if isinstance(part, CfnElement) and part.stack.node.path == path
+    ]
+    ids = stack.resolve([element.logical_id for element in elements])  # one call for all is much faster
+    return dict(zip(ids, elements, strict=True))
+
+
+@jsii.implements(ISynthesisSession)
+class _Session:
+    """Takes the template in place of the cloud assembly."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._assembly = CloudAssemblyBuilder(folder)
+
+    @property
+    def assembly(self) -> CloudAssemblyBuilder:
+        return self._assembly
+
+    @property
+    def outdir(self) -> str:
+        return self._folder
+
+    @property
+    def validate_on_synth(self) -> bool:
+        return False

@@ -1,0 +1,129 @@
+"""What a run reaches, and the app cannot tell when it changes: said at synth, not learned from old data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aws_cdk import Annotations
+from aws_cdk.aws_s3_assets import Asset
+from constructs import IConstruct
+
+from pipeline_reprocessing.trigger.definitions import called
+from pipeline_reprocessing.trigger.graph import FOLLOWED, NEVER_CHANGES, Graph, Node
+from pipeline_reprocessing.trigger.names import NAMING_KEYS, named_in
+from pipeline_reprocessing.trigger.references import canonical
+from pipeline_reprocessing.trigger.templates import path_of
+
+_ARN = re.compile(
+    r"arn:[\w${}:-]*:(?:lambda|states):[\w${}:-]*?:(?:function|stateMachine):[\w-]+(?::[\w$-]+)?"
+)
+_LAMBDA_NAME = re.compile(r'"lambdaName":"((?:[^"\\\\]|\\\\.)*)"')
+_LEFT_BEHIND = {".DS_Store", "__pycache__"}
+
+
+def warn_of_unwatched(scope: IConstruct, graph: Graph) -> None:
+    """Warns of what runs where nothing in this app tells when it changes.
+
+    Args:
+        scope: Gets the warnings.
+        graph: What a run reaches.
+    """
+    for construct in graph.unseen:
+        _warn(
+            scope,
+            "notWatched",
+            f"nothing in this app tells when '{construct.node.path}' changes, so that reprocesses nothing; put what "
+            "changes with it into 'version'",
+        )
+    for node in (node for node in graph.nodes.values() if node.kind.startswith("AWS::")):
+        for what in sorted({*_unseen_in(node, graph)}):
+            _warn(
+                scope,
+                "notWatched",
+                f"nothing in this app tells when {what}, which '{node.construct.node.path}' uses, changes, so that "
+                "reprocesses nothing; put what changes with it into 'version'",
+            )
+
+
+def warn_of_versions(scope: IConstruct, graph: Graph) -> None:
+    """Warns where another value at the deploy would replay with the old one.
+
+    CDK publishes another version of a function when its code or settings change in the template, where a deploy-time
+    value is a name and stays the same (aws-cdk#25997).
+    """
+    everything = graph.closure(lambda node: node.reaches)
+    for key in sorted(
+        everything - graph.closure(lambda node: node.reaches, not_through="AWS::Lambda::Version")
+    ):
+        node = graph.nodes[key]
+        if late := [name for name, value in sorted(node.values.items()) if _is_late(value, graph)]:
+            _warn(
+                scope,
+                "publishedVersion",
+                f"a run calls '{node.construct.node.path}' by a published version only, and another value of "
+                f"{', '.join(late)} publishes none: it replays with the old value; call the function itself, or "
+                "give the value at synth",
+            )
+
+
+def warn_of_files(scope: IConstruct, graph: Graph) -> None:
+    """Warns of files in watched assets that change from machine to machine."""
+    for node in graph.nodes.values():
+        for asset in node.construct.node.find_all() if node.key else ():
+            if isinstance(asset, Asset) and (found := _left_behind(asset)):
+                _warn(
+                    scope,
+                    "unwantedFiles",
+                    f"the asset of '{node.construct.node.path}' holds '{found}', which changes from machine to machine "
+                    "and then reprocesses; leave it out, as by exclude=['**/__pycache__', '*.pyc', '.DS_Store']",
+                )
+
+
+def _is_late(value: Mapping[str, Any], graph: Graph) -> bool:
+    """Whether a value is no name of a resource: such a name only changes with the resource itself."""
+    match value:
+        case {"Fn::If": [_, {**chosen}, _]}:
+            return _is_late(chosen, graph)  # type: ignore[arg-type]  # a template has texts for keys
+        case {"Fn::GetAtt": [_, attribute]}:
+            return bool(attribute != "Arn")
+    return value["Ref"] in graph.template.section("Parameters")
+
+
+def _unseen_in(node: Node, graph: Graph) -> Iterator[str]:
+    arns = {*_ARN.findall(canonical(node.content))}
+    for call in called(node.content.get("definition")):
+        arns.discard(call.name)
+        if not _is_seen(" ".join(f'"{key}":"{call.name}"' for key in NAMING_KEYS) + call.name, node, graph):
+            yield f"the {call.what} '{_plain(call.name)}'"
+    for arn in arns:
+        if not _is_seen(arn, node, graph):
+            yield f"'{_plain(arn)}'"
+    for name in _LAMBDA_NAME.findall(canonical(node.content.get("pipelineActivities"))):
+        if not _is_seen(f'"lambdaName":"{name}"', node, graph):
+            yield f"the function '{_plain(name)}'"
+    if node.content.get("fileSystemConfigs"):
+        yield "the file system"
+
+
+def _is_seen(text: str, node: Node, graph: Graph) -> bool:
+    """Whether the app sees what a text names, or that never changes."""
+    named = named_in(text, node.place.template, graph.templates)
+    return bool(FOLLOWED.search(text) or NEVER_CHANGES.search(text) or next(named, None))
+
+
+def _plain(name: str) -> str:
+    return name.replace("${", "").replace("}", "")
+
+
+def _left_behind(asset: Asset) -> str | None:
+    folder = path_of(asset)
+    paths = sorted(folder.rglob("*")) if folder.is_dir() else []
+    found = (path for path in paths if path.name in _LEFT_BEHIND or path.suffix == ".pyc")
+    first = next(found, None)
+    return str(first.relative_to(folder)) if first else None
+
+
+def _warn(scope: IConstruct, name: str, text: str) -> None:
+    Annotations.of(scope).add_warning_v2(f"pipeline-reprocessing:{name}", text)
