@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -131,6 +132,12 @@ class Ledger:
         whole = f"{invocation.stack_id}|{invocation.logical_id}"
         resource = sha256(whole.encode()).hexdigest()[:12]
         self._folder = f"{_ROOT}/{_safe(invocation.logical_id[:64])}-{resource}"
+
+    def patient(self, until: datetime) -> Ledger:
+        """The same ledger, whose calls are repeated until then."""
+        patient = copy(self)
+        patient._aws = self._aws.patient(until)
+        return patient
 
     def note(self, note: str) -> None:
         """Notes something about the request, once."""

@@ -136,15 +136,22 @@ class Wait(Work):
 
         A late duplicate of a continuation has nothing to give up: what its request was told may be that the run goes on.
         """
-        request = self.invocation
+        request, now = self.invocation, self.clock.now()
+        until = request.until(keep=ANSWER_WITHIN)
         try:
-            if self.ledger.read().own.said(request.recipient.subject):
+            if (
+                self.ledger.patient(max(until, now + ANSWER_WITHIN))
+                .read()
+                .own.said(request.recipient.subject)
+            ):
                 log.info("run '%s' is left alone: its request was answered before", waiting.run_id)
                 return request.failure("the request was answered before", waiting.run_id)
         except Fault as trouble:
             log.warning("whether the request was answered is not known: %s", trouble)
+            if now >= request.recipient.until:
+                # CloudFormation has settled the request or given it up: what comes next ends the run, if it should end
+                return request.failure(why, waiting.run_id)
         try:
-            until = request.until(keep=ANSWER_WITHIN)
             pipeline = self.open(request.properties.target, self.aws.patient(until))
             # without the fault: people read the run's history who do not read our log
             end_run(pipeline, waiting.run_id, request.cause(why), self.clock, until)
