@@ -70,7 +70,8 @@ class Wait(Work):
 
     def _watch(self, waiting: Waiting, hand_over_at: datetime) -> Answer | Waiting:
         request, clock = self.invocation, self.clock
-        pipeline = self.open(request.properties.target, self._impatient(waiting))
+        target = request.properties.target
+        pipeline = self.open(target, self._impatient(waiting))
         hand_over_pauses = self.aws.pauses()
         look_at_stack = clock.now()
         while True:
@@ -81,7 +82,10 @@ class Wait(Work):
                 if not isinstance(fault, Throttled | Unclear) or now >= request.until(keep=LAST_WORD):
                     raise self.give_up(waiting, "the next invocation cannot be called", fault)
                 hand_over_at = now + timedelta(seconds=next(hand_over_pauses))
-            if now >= look_at_stack:
+            is_last = now.timestamp() >= waiting.deadline
+            if is_last:  # the answer hangs on this look, and no longer on the stack
+                pipeline = self.open(target, self.aws.patient(now + ANSWER_WITHIN))
+            elif now >= look_at_stack:
                 look_at_stack = now + LOOK_AT_STACK_EVERY
                 status = stack.status_of(self.aws.patient(now), request.stack_id)
                 if stack.has_turned_away(status, waiting.stack_status):
@@ -95,7 +99,7 @@ class Wait(Work):
                     waiting = replace(waiting, listed_at=now.timestamp())
                 elif answer := self._ended(waiting, run):
                     return answer
-            if now.timestamp() >= waiting.deadline:
+            if is_last:
                 return self._timed_out(waiting)
             due = min(waiting.deadline, hand_over_at.timestamp()) - now.timestamp()
             clock.sleep(min(_pause(now.timestamp() - waiting.started_at), max(due, 0.05)))

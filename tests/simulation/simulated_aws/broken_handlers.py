@@ -143,6 +143,10 @@ def a_rollback_is_not_recognised(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stack, "status_of", lambda aws, stack_id: "UPDATE_IN_PROGRESS")
 
 
+def what_is_settled_is_done_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lifecycle, "_check_wanted", lambda self, history: None)
+
+
 def the_end_of_a_rollback_is_another_rollback(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         stack, "has_turned_away", lambda status, from_status: status != from_status and "ROLLBACK" in status
