@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -123,7 +123,7 @@ class Wait(Work):
                 "invoke",
                 FunctionName=self.invocation.function_name,
                 InvocationType="Event",
-                Payload=json.dumps(continuation).encode(),
+                Payload=json.dumps(_without_because(continuation)).encode(),
             )
         except Fault as fault:
             log.warning("run '%s' is not handed over: %s", waiting.run_id, fault)
@@ -208,6 +208,13 @@ def answer_about(
             **run.counts.attributes,
         },
     )
+
+
+def _without_because(value: object) -> object:
+    """The event, or what is in it, without what tells why: a payload has a largest size, and this grows."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _without_because(inner) for key, inner in value.items() if key != "Because"}
 
 
 def _pause(waited: float) -> float:

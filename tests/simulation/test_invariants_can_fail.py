@@ -42,6 +42,7 @@ from simulated_aws.broken_handlers import (
     what_is_detached_is_cancelled,
     what_is_settled_is_done_again,
     what_nobody_waits_for_runs_on,
+    what_tells_why_is_a_change,
     whatever_runs_is_cancelled,
 )
 from simulated_aws.fair_weather import FAIR_REPEATS
@@ -103,6 +104,10 @@ RESTORED = Scenario(
 )
 CHANGED = Scenario(before=Deploy("t1"), steps=(Deploy("t2"),))
 UNCHANGED = Scenario(before=Deploy("t1"), steps=(Deploy("t1", longer=60),))
+TOLD_WHY = Scenario(
+    before=Deploy("t1"),
+    steps=(Deploy("t1", because="Telemetry"), Deploy("t1", because="Weather"), Deploy("t1")),
+)
 DETACHED = replace(TIMED_OUT, on_timeout="DETACH")
 WITHOUT_A_CAUSE = "FAILED without a cause"
 
@@ -219,6 +224,7 @@ CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
     ),
     (a_change_is_reprocessed, no_change_is_noticed, CHANGED.play, "no run was started"),
     (what_is_unchanged_is_not_reprocessed, everything_is_a_change, UNCHANGED.play, "a run was started"),
+    (what_is_unchanged_is_not_reprocessed, what_tells_why_is_a_change, TOLD_WHY.play, "a run was started"),
     (a_success_leaves_its_run_alone, what_is_detached_is_cancelled, DETACHED.play, "all the same"),
     (
         a_success_leaves_its_run_alone,

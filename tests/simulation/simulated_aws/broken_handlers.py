@@ -212,5 +212,18 @@ def no_change_is_noticed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Invocation, "changes_the_data", property(lambda self: self.previous is None))
 
 
+def what_tells_why_is_a_change(patch: pytest.MonkeyPatch) -> None:
+    def told(event: Mapping[str, Any], properties: str) -> object:
+        return event.get(properties, {}).get("Because")
+
+    patch.setattr(
+        Invocation,
+        "changes_the_data",
+        property(
+            lambda self: told(self.event, "ResourceProperties") != told(self.event, "OldResourceProperties")
+        ),
+    )
+
+
 def everything_is_a_change(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Invocation, "changes_the_data", True)
