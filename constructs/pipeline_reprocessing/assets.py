@@ -54,7 +54,7 @@ def copied(folder: Path, packages: tuple[str, ...]) -> Path:
 def without_comments(source: str) -> str:
     """Python code without comments and docstrings, a third of what Lambda would load; every line keeps its number.
 
-    A docstring becomes a short one: without any, `dataclass` writes one at each cold start.
+    The docstring of a class or function becomes a short one: without any, `dataclass` writes one at each cold start.
     """
     lines = source.splitlines(keepends=True)
     before = tokenize.NEWLINE
@@ -64,7 +64,10 @@ def without_comments(source: str) -> str:
         if token.type == tokenize.COMMENT:
             edits.append((token.start, token.end, ""))
         elif token.type == tokenize.STRING and before in _STATEMENT_BEGINS and after.type == tokenize.NEWLINE:
-            edits.append((token.start, token.end, '"stripped"' + "\n" * (token.end[0] - token.start[0])))
+            kept = (
+                '"stripped"' if before == tokenize.INDENT else ""
+            )  # of what a line before says nothing is needed
+            edits.append((token.start, token.end, kept + "\n" * (token.end[0] - token.start[0])))
         if token.type not in (tokenize.COMMENT, tokenize.NL):
             before = token.type
     for (first, begin), (last, end), text in reversed(edits):

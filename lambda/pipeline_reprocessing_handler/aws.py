@@ -109,12 +109,14 @@ class Aws:
 
     def repeat(self, attempt: Callable[[], _T]) -> _T:
         """Repeats the attempt, in growing pauses, while its fault can pass and until the patience is over."""
-        began = self.clock.now()
+        unreachable_since: datetime | None = None
         for pause in self.pauses():
             try:
                 return attempt()
             except Fault as fault:
-                until = self._may_pass_until(fault, began)
+                if isinstance(fault, Unreachable):
+                    unreachable_since = unreachable_since or self.clock.now()
+                until = self._may_pass_until(fault, unreachable_since)
                 if self.clock.now() + timedelta(seconds=pause) > until:
                     raise
                 log.warning("repeating in %.1f s: %s", pause, fault)
@@ -132,11 +134,11 @@ class Aws:
         now = self.clock.now()
         return now < self._may_pass_until(fault, now)
 
-    def _may_pass_until(self, fault: Fault, began: datetime) -> datetime:
+    def _may_pass_until(self, fault: Fault, unreachable_since: datetime | None) -> datetime:
         if isinstance(fault, Denied):
             return self._denials_pass_until
-        if isinstance(fault, Unreachable):
-            return min(self._repeats_until, began + UNREACHABLE_FOR)
+        if unreachable_since and isinstance(fault, Unreachable):
+            return min(self._repeats_until, unreachable_since + UNREACHABLE_FOR)
         return self._repeats_until if isinstance(fault, Throttled | Unclear) else _PAST
 
     def put(self, url: str, body: bytes) -> int:

@@ -43,7 +43,7 @@ class Handler:
 
     def create_or_update(self, invocation: Invocation) -> Answer | Waiting:
         """A Create or an Update: starts the run, and hands the wait to the next invocation."""
-        until = min(invocation.made_at + START_BY, invocation.until(keep=LAST_WORD))
+        until = invocation.at_least(min(invocation.made_at + START_BY, invocation.until(keep=LAST_WORD)))
         aws = self._aws.patient(until, denials_pass_until=invocation.began_at + IAM_PROPAGATION)
         ledger = Ledger(aws, self._log_group, invocation)
         return Lifecycle(invocation, ledger, aws).create_or_update()
@@ -63,7 +63,8 @@ class Handler:
             return Answer(invocation.physical_id)
         # While a Create still goes on, the role may be new.
         role_may_be_new = timedelta() if is_of_ours(invocation.physical_id) else IAM_PROPAGATION
-        until, denials_pass_until = invocation.until(keep=LAST_WORD), invocation.began_at + role_may_be_new
+        until = invocation.at_least(invocation.until(keep=LAST_WORD))
+        denials_pass_until = invocation.began_at + role_may_be_new
         aws = self._aws.patient(until, denials_pass_until=denials_pass_until)
         return Lifecycle(invocation, Ledger(aws, self._log_group, invocation), aws).remove()
 

@@ -23,6 +23,8 @@ MADE_AT = "ArrivedAt"
 """Key under which a continuation carries the time (epoch seconds) at which its request was made."""
 COPIED = ("StackId", "RequestId", "LogicalResourceId")
 """Fields that a response copies from its request."""
+PATIENCE = timedelta(seconds=30)
+"""How long trouble is waited out at least: a late event meets it no less than others."""
 EVENT_LIVES = timedelta(hours=6)
 """How long Lambda keeps an event (developer guide, asynchronous invocation)."""
 _NOT_STARTED = "not-started"
@@ -155,6 +157,10 @@ class Invocation:
         """The deadline of this invocation, less the time to keep for what comes after."""
         share = min(keep, (self.ends_at - self.began_at) / 5)  # where the function's time is short
         return min(self.recipient.until - keep, self.ends_at - share)
+
+    def at_least(self, until: datetime) -> datetime:
+        """That time, or a later one within which this invocation can still be patient for a while."""
+        return max(until, min(self.began_at + PATIENCE, self.recipient.until, self.ends_at))
 
     @property
     def hand_over_at(self) -> datetime:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -44,7 +45,7 @@ class Record:
     `asks~<type>~<digest>`       its type, and a digest of what decides the data
     `before~<bookmark>`          IoT Analytics only: the newest runs before its start was sent
     `run~<id>`                   IoT Analytics only: the run that it started
-    `answer~<type>~<status>`     CloudFormation has its answer
+    `answer~<type>~<status>`     CloudFormation has its answer; `WAITING` where a signal has to follow
     `signal~<type>~<status>`     so has the WaitCondition
     """
 
@@ -76,13 +77,17 @@ class Record:
 
     @property
     def is_answered(self) -> bool:
-        return self.said("answer") is not None
+        return self.answered_at is not None
+
+    @property
+    def answered_at(self) -> datetime | None:
+        return next((at for note, at in self.notes.items() if note.startswith("answer~")), None)
 
     @property
     def has_succeeded(self) -> bool:
         """Whether all that CloudFormation waited for was told to be well."""
-        ends = [said for subject in ("answer", "signal") if (said := self.said(subject))]
-        return bool(ends) and all(said.endswith("~SUCCESS") for said in ends)
+        said = self.said("signal") or self.said("answer") or ""
+        return said.endswith("~SUCCESS")
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,12 @@ class Ledger:
         whole = f"{invocation.stack_id}|{invocation.logical_id}"
         resource = sha256(whole.encode()).hexdigest()[:12]
         self._folder = f"{_ROOT}/{_safe(invocation.logical_id[:64])}-{resource}"
+
+    def patient(self, until: datetime) -> Ledger:
+        """The same ledger, whose calls are repeated until then."""
+        patient = copy(self)
+        patient._aws = self._aws.patient(until)
+        return patient
 
     def note(self, note: str) -> None:
         """Notes something about the request, once."""

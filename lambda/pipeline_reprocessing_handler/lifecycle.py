@@ -67,6 +67,7 @@ class Lifecycle(Work):
                 status = stack.ROLLING_BACK
                 if keeps:
                     return self._keep(history)
+            self._check_wanted(history)
             self._end_earlier_runs(history)
         return self._started(self._start(), status)
 
@@ -83,6 +84,7 @@ class Lifecycle(Work):
         until = self.clock.now()
         if self.invocation.type is RequestType.UPDATE:
             until = min(self.invocation.made_at + ASK_FOR_STACK, self.invocation.until(keep=LAST_WORD))
+            until = self.invocation.at_least(until)
         return stack.status_of(self.aws.patient(until), self.invocation.stack_id)
 
     def _history(self, *, may_be_starting: bool) -> History:
@@ -101,7 +103,9 @@ class Lifecycle(Work):
         request = self.invocation
         try:
             pipeline = self.open(request.previous.target if request.previous else request.properties.target)
-            for record in _may_go_on(history or self._history(may_be_starting=True)):
+            history = history or self._history(may_be_starting=True)
+            self._check_wanted(history)
+            for record in _may_go_on(history):
                 if record.asks_for != request.properties.digest:
                     self._end(pipeline, pipeline.started_run(request, record), "superseded by a rollback")
         except Fault as fault:
@@ -164,11 +168,15 @@ class Lifecycle(Work):
             Failure: No run may be started for it any more.
         """
         history = self.ledger.read()
+        self._check_wanted(history)
+        return history.own
+
+    def _check_wanted(self, history: History) -> None:
+        """Raises where the request is settled: it came late or again, and neither starts nor ends a run any more."""
         if history.own.is_answered:
             raise self.invocation.failure("the request came again after it was answered; nothing is done")
         if history.is_superseded:
             raise self.invocation.failure("superseded before its run was started, by a later request")
-        return history.own
 
     def _started(self, run_id: str, stack_status: str) -> Answer | Waiting:
         """Hands the wait for a run over to the next invocation, or answers at once if the deploy does not wait."""
@@ -198,6 +206,8 @@ class Lifecycle(Work):
         request = self.invocation
         if request.properties.on_removal is OnRemoval.LEAVE:
             log.info("runs that still go on are left alone: OnRemoval is LEAVE")
+            if not is_of_ours(request.physical_id):
+                self._note()  # a Create that was given up must not start its run later
             return Answer(request.physical_id)
         pipeline = self.open(request.properties.target)
         try:
@@ -220,7 +230,8 @@ class Lifecycle(Work):
                 if not record.has_succeeded:
                     yield pipeline.started_run(request, record)
         elif not is_of_ours(request.physical_id):
-            self.ledger.note(f"asks~{request.type}~")
+            if unnoted := self._note():
+                raise unnoted
             for record in _may_go_on(self._history(may_be_starting=True)):
                 yield pipeline.started_run(request, record)
         # The rest names a run of another pipeline: the Update that exchanged the pipelines has ended it.

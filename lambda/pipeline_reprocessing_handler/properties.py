@@ -2,6 +2,8 @@
 
 Every scalar of a property may arrive as a string, and old shapes of the properties come back on rollback and Delete for
 ever: keys are only ever added.
+
+`Because` is for people and decides nothing.
 """
 
 from __future__ import annotations

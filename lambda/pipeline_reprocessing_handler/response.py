@@ -46,11 +46,15 @@ def respond(answer: Answer, invocation: Invocation, ledger: Ledger, aws: Aws) ->
     """Sends an answer to everything that waits for it; False if it cannot be sent now."""
     condition = invocation.new_condition if answer.ends_wait else None
     recipients = [*([condition] if condition else []), invocation.recipient]
-    return all(_deliver(answer, to, invocation.event, ledger, aws) for to in recipients)
+    waits = bool(invocation.new_condition) and not answer.ends_wait
+    status = "FAILED" if not answer.succeeded else "WAITING" if waits else "SUCCESS"
+    return all(_deliver(answer, to, invocation.event, ledger, aws, recorded=status) for to in recipients)
 
 
-def _deliver(answer: Answer, to: Recipient, event: Mapping[str, Any], ledger: Ledger, aws: Aws) -> bool:
-    """Sends unless it has been sent.
+def _deliver(
+    answer: Answer, to: Recipient, event: Mapping[str, Any], ledger: Ledger, aws: Aws, *, recorded: str
+) -> bool:
+    """Sends unless it has been sent, and notes the status that is to be recorded.
 
     Of several invocations for one request the holder of the ledger's claim sends. The next one takes over only when the
     claim is old and the response has not arrived.
@@ -75,8 +79,7 @@ def _deliver(answer: Answer, to: Recipient, event: Mapping[str, Any], ledger: Le
             return False
         break
     try:
-        status = "SUCCESS" if answer.succeeded else "FAILED"
-        ledger.note(f"{to.subject}~{event.get('RequestType')}~{status}")
+        ledger.note(f"{to.subject}~{event.get('RequestType')}~{recorded}")
     except Fault as fault:
         log.warning("the %s is sent and not recorded: %s", to.subject, fault)
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -70,7 +70,8 @@ class Wait(Work):
 
     def _watch(self, waiting: Waiting, hand_over_at: datetime) -> Answer | Waiting:
         request, clock = self.invocation, self.clock
-        pipeline = self.open(request.properties.target, self._impatient(waiting))
+        target = request.properties.target
+        pipeline = self.open(target, self._impatient(waiting))
         hand_over_pauses = self.aws.pauses()
         look_at_stack = clock.now()
         while True:
@@ -81,7 +82,10 @@ class Wait(Work):
                 if not isinstance(fault, Throttled | Unclear) or now >= request.until(keep=LAST_WORD):
                     raise self.give_up(waiting, "the next invocation cannot be called", fault)
                 hand_over_at = now + timedelta(seconds=next(hand_over_pauses))
-            if now >= look_at_stack:
+            is_last = now.timestamp() >= waiting.deadline
+            if is_last:  # the answer hangs on this look, and no longer on the stack
+                pipeline = self.open(target, self.aws.patient(now + ANSWER_WITHIN))
+            elif now >= look_at_stack:
                 look_at_stack = now + LOOK_AT_STACK_EVERY
                 status = stack.status_of(self.aws.patient(now), request.stack_id)
                 if stack.has_turned_away(status, waiting.stack_status):
@@ -95,7 +99,7 @@ class Wait(Work):
                     waiting = replace(waiting, listed_at=now.timestamp())
                 elif answer := self._ended(waiting, run):
                     return answer
-            if now.timestamp() >= waiting.deadline:
+            if is_last:
                 return self._timed_out(waiting)
             due = min(waiting.deadline, hand_over_at.timestamp()) - now.timestamp()
             clock.sleep(min(_pause(now.timestamp() - waiting.started_at), max(due, 0.05)))
@@ -119,7 +123,7 @@ class Wait(Work):
                 "invoke",
                 FunctionName=self.invocation.function_name,
                 InvocationType="Event",
-                Payload=json.dumps(continuation).encode(),
+                Payload=json.dumps(_without_because(continuation)).encode(),
             )
         except Fault as fault:
             log.warning("run '%s' is not handed over: %s", waiting.run_id, fault)
@@ -136,15 +140,22 @@ class Wait(Work):
 
         A late duplicate of a continuation has nothing to give up: what its request was told may be that the run goes on.
         """
-        request = self.invocation
+        request, now = self.invocation, self.clock.now()
+        until = request.until(keep=ANSWER_WITHIN)
         try:
-            if self.ledger.read().own.said(request.recipient.subject):
+            if (
+                self.ledger.patient(max(until, now + ANSWER_WITHIN))
+                .read()
+                .own.said(request.recipient.subject)
+            ):
                 log.info("run '%s' is left alone: its request was answered before", waiting.run_id)
                 return request.failure("the request was answered before", waiting.run_id)
         except Fault as trouble:
             log.warning("whether the request was answered is not known: %s", trouble)
+            if now >= request.recipient.until:
+                # CloudFormation has settled the request or given it up: what comes next ends the run, if it should end
+                return request.failure(why, waiting.run_id)
         try:
-            until = request.until(keep=ANSWER_WITHIN)
             pipeline = self.open(request.properties.target, self.aws.patient(until))
             # without the fault: people read the run's history who do not read our log
             end_run(pipeline, waiting.run_id, request.cause(why), self.clock, until)
@@ -197,6 +208,13 @@ def answer_about(
             **run.counts.attributes,
         },
     )
+
+
+def _without_because(value: object) -> object:
+    """The event, or what is in it, without what tells why: a payload has a largest size, and this grows."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _without_because(inner) for key, inner in value.items() if key != "Because"}
 
 
 def _pause(waited: float) -> float:

@@ -154,6 +154,9 @@ def test_whatever_an_event_says_it_is_answered(
             ("Messages", "LastSeconds"),
             ("Messages", "S3Paths"),
             ("Trigger",),
+            ("Because",),
+            ("Because", "Telemetry/ToCelsius"),
+            ("Because", "Telemetry/ToCelsius", "code"),
             ("Wait",),
             ("Wait", "TimeoutSeconds"),
             ("Wait", "OnTimeout"),
@@ -180,6 +183,7 @@ def test_whatever_a_property_says_the_request_is_answered(
     event = event_of(type_)
     event["OldResourceProperties"] = event_of(type_)["ResourceProperties"]
     place = event["OldResourceProperties" if old else "ResourceProperties"]
+    place["Because"] = {"Telemetry/ToCelsius": {"code": "1f0c9a2e"}}
     for key in where[:-1]:
         place = place[key]
     place[where[-1]] = value

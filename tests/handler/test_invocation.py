@@ -142,12 +142,17 @@ def test_without_readable_old_properties_an_update_changes_the_data(invocation_o
         ({"Trigger": "b" * 64}, True),
         ({"Values": {"Unit.Value": "celsius"}}, True),
         ({"Values": {}}, False),
+        ({"Because": {"Telemetry/Renamed": {"code": "1f0c9a2e"}}}, False),
+        ({"Because": None}, False),
     ],
 )
 def test_only_what_decides_the_data_changes_the_data(
     invocation_of: Of, properties: dict[str, Any], change: dict[str, Any], changes_the_data: bool
 ) -> None:
-    properties["Values"] = {"Unit.Value": "fahrenheit"}
+    properties |= {
+        "Values": {"Unit.Value": "fahrenheit"},
+        "Because": {"Telemetry/ToCelsius": {"code": "1f0c9a2e"}},
+    }
 
     update = invocation_of("Update", {**properties, **change}, OldResourceProperties=properties)
 

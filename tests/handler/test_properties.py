@@ -65,6 +65,27 @@ def test_without_a_wait_nothing_is_waited_for(properties: dict[str, Any], wait: 
     assert Properties.parse(properties).wait is None
 
 
+@pytest.mark.parametrize(
+    "because",
+    [
+        None,
+        "",
+        "text",
+        7,
+        [["code"]],
+        {},
+        {"Telemetry/ToCelsius": None},
+        {"": {"code": {"deep": [1]}}},
+        {"x" * 1_000_000: {}},
+    ],
+    ids=lambda because: str(because)[:30],
+)
+def test_because_of_any_shape_is_ignored(properties: dict[str, Any], because: object) -> None:
+    expected = Properties.parse(properties)
+
+    assert Properties.parse({**properties, "Because": because}) == expected
+
+
 def test_a_key_of_a_newer_version_is_ignored(properties: dict[str, Any]) -> None:
     expected = Properties.parse(properties)
     for place in (properties, properties["Pipeline"], properties["Wait"]):
@@ -214,6 +235,7 @@ def test_a_selection_by_age_goes_back_to_1970_at_most() -> None:
         ({"Messages": {"All": "true"}}, False),
         ({"Trigger": "b" * 64}, False),
         ({"Values": {"Unit.Value": "celsius"}}, False),
+        ({"Because": {"Telemetry/ToCelsius": {"code": "1f0c9a2e"}}}, True),
     ],
 )
 def test_requests_that_ask_for_the_same_have_the_same_digest(

@@ -457,12 +457,23 @@ def test_an_execution_that_was_never_started_is_looked_for_half_a_minute(
     assert real_aws.clock.now() == NOW + timedelta(seconds=30)
 
 
-def test_the_execution_of_an_answered_request_is_not_looked_for(
-    replay: StateMachinePipeline, request_: Invocation
+@pytest.mark.parametrize(("ago", "looks"), [(30, 1), (28, 2), (24, 4)])
+def test_the_execution_of_an_answered_request_may_still_be_listed_late(
+    replay: StateMachinePipeline,
+    request_: Invocation,
+    states: Stubber,
+    real_aws: Aws,
+    ago: int,
+    looks: int,
 ) -> None:
-    answered = Record("request-9", NOW, {"answer~Create~SUCCESS": NOW})
+    answered_at = real_aws.clock.now() - timedelta(seconds=ago)
+    answered = Record("request-9", NOW, {"answer~Create~SUCCESS": answered_at})
+    for _ in range(looks):
+        states.add_client_error("describe_execution", "ExecutionDoesNotExist")
 
     assert replay.started_run(request_, answered) == execution_name(request_, "request-9")
+
+    states.assert_no_pending_responses()
 
 
 def test_a_run_is_cancelled_with_its_cause(replay: StateMachinePipeline, states: Stubber) -> None:

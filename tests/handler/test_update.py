@@ -19,7 +19,7 @@ from pipeline_reprocessing_handler.properties import Target
 from pipeline_reprocessing_handler.response import Answer
 
 if TYPE_CHECKING:
-    from tests.handler.conftest import FakeClock, FakePipeline
+    from tests.handler.conftest import FakeAws, FakeClock, FakePipeline
 
     Open = Callable[..., Lifecycle]
     Earlier = Callable[..., None]
@@ -100,6 +100,23 @@ def test_an_update_that_changes_no_data_does_not_wait_for_the_runs_status(
     assert isinstance(outcome, Answer)
     assert outcome.data["Status"] == "UNKNOWN"
     assert clock.now() == NOW
+
+
+@pytest.mark.parametrize("was", [{}, {"Because": {"Telemetry/Earlier": {"code": "00000000"}}}])
+def test_an_update_of_what_tells_why_keeps_everything_and_does_not_tell_it(
+    lifecycle_of: Open, pipeline: FakePipeline, aws: FakeAws, logged: io.StringIO, was: dict[str, Any]
+) -> None:
+    pipeline.states = {"run-1": RUNNING}
+    because = {"Telemetry/ToCelsius": {"code": "1f0c9a2e"}}
+
+    outcome = lifecycle_of("Update", was=was, Because=because).create_or_update()
+
+    assert isinstance(outcome, Answer)
+    assert outcome.reason == "nothing is reprocessed: nothing that decides the data has changed"
+    assert (pipeline.started, pipeline.cancelled) == ({}, [])
+    written = f"{outcome}{logged.getvalue()}{aws.streams}{aws.sent}"
+    assert "Telemetry" not in written
+    assert "1f0c9a2e" not in written
 
 
 def test_an_update_supersedes_the_run_that_still_goes_on(lifecycle_of: Open, pipeline: FakePipeline) -> None:

@@ -171,6 +171,37 @@ def test_a_wait_is_handed_over_in_time(
     }
 
 
+def test_what_tells_why_is_not_handed_over(
+    wait_of: WaitOf, waiting_for: WaitingFor, pipeline: FakePipeline, aws: FakeAws, properties: dict[str, Any]
+) -> None:
+    pipeline.states = {"run-1": RUNNING}
+    messages = {"S3Paths": [f"{number:03d}{'x' * 1021}" for number in range(100)]}
+    parts = dict.fromkeys(("code", "environment", "handler", "runtime"), "1f0c9a2e")
+    told = {f"Wettermeßstelle/{number:0200d}": parts for number in range(100)}
+    old = {**properties, "Messages": messages, "Because": told}
+    wait = wait_of("Update", Messages=messages, Because=told, event={"OldResourceProperties": old})
+
+    wait.go_on(waiting_for(), hand_over_at=NOW)
+
+    (invocation,) = aws.invocations
+    carried = json.loads(invocation["Payload"])
+    assert len(invocation["Payload"]) <= 256 * 1024
+    assert carried["ResourceProperties"] == {**properties, "Messages": messages}
+    assert carried["OldResourceProperties"] == {**properties, "Messages": messages}
+
+
+@pytest.mark.parametrize("old", [None, "text", ["Because"]])
+def test_old_properties_of_any_shape_are_handed_over(
+    wait_of: WaitOf, waiting_for: WaitingFor, pipeline: FakePipeline, aws: FakeAws, old: object
+) -> None:
+    pipeline.states = {"run-1": RUNNING}
+
+    wait_of("Update", event={"OldResourceProperties": old}).go_on(waiting_for(), hand_over_at=NOW)
+
+    (invocation,) = aws.invocations
+    assert json.loads(invocation["Payload"])["OldResourceProperties"] == old
+
+
 def test_a_wait_is_not_handed_over_at_its_deadline(
     wait_of: WaitOf, waiting_for: WaitingFor, pipeline: FakePipeline, aws: FakeAws
 ) -> None:

@@ -40,7 +40,9 @@ from simulated_aws.broken_handlers import (
     the_time_is_up_half_way,
     unknown_numbers_are_left_out,
     what_is_detached_is_cancelled,
+    what_is_settled_is_done_again,
     what_nobody_waits_for_runs_on,
+    what_tells_why_is_a_change,
     whatever_runs_is_cancelled,
 )
 from simulated_aws.fair_weather import FAIR_REPEATS
@@ -60,6 +62,7 @@ from simulated_aws.invariants import (
     a_request_starts_one_run_at_most,
     a_restored_run_is_left_alone,
     a_rollback_under_keep_starts_nothing,
+    a_settled_request_ends_nothing_of_others,
     a_success_leaves_its_run_alone,
     answers_are_valid,
     attributes_are_those_of_the_run,
@@ -101,8 +104,23 @@ RESTORED = Scenario(
 )
 CHANGED = Scenario(before=Deploy("t1"), steps=(Deploy("t2"),))
 UNCHANGED = Scenario(before=Deploy("t1"), steps=(Deploy("t1", longer=60),))
+TOLD_WHY = Scenario(
+    before=Deploy("t1"),
+    steps=(Deploy("t1", because="Telemetry"), Deploy("t1", because="Weather"), Deploy("t1")),
+)
 DETACHED = replace(TIMED_OUT, on_timeout="DETACH")
 WITHOUT_A_CAUSE = "FAILED without a cause"
+
+
+def undone_and_retried() -> World:
+    """An Update that crashes at once, and that Lambda delivers again when a rollback has undone it."""
+    with World(runs=[RunPlan(takes=NEVER)]) as world:
+        world.deploy(reprocessing(timeout=None))
+        world.let_pass(60)
+        world.troubles.add(Fault("create_log_stream", Trouble.CRASH_BEFORE, during="Update"))
+        world.meanwhile(2, lambda: world.cloudformation.interrupt("sibling"))
+        world.deploy(reprocessing(timeout=None, trigger="t2"))
+    return world
 
 
 def unreadable() -> World:
@@ -190,6 +208,12 @@ CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
         RESTORED.play,
         "was cancelled",
     ),
+    (
+        a_settled_request_ends_nothing_of_others,
+        what_is_settled_is_done_again,
+        undone_and_retried,
+        "by a settled request",
+    ),
     (a_delete_succeeds, a_delete_must_be_readable, unreadable, "Delete failed"),
     (a_failure_leaves_no_run, what_nobody_waits_for_runs_on, TIMED_OUT_AND_LEFT.play, "goes on"),
     (
@@ -200,6 +224,7 @@ CASES: tuple[tuple[Invariant, Break, Story, str], ...] = (
     ),
     (a_change_is_reprocessed, no_change_is_noticed, CHANGED.play, "no run was started"),
     (what_is_unchanged_is_not_reprocessed, everything_is_a_change, UNCHANGED.play, "a run was started"),
+    (what_is_unchanged_is_not_reprocessed, what_tells_why_is_a_change, TOLD_WHY.play, "a run was started"),
     (a_success_leaves_its_run_alone, what_is_detached_is_cancelled, DETACHED.play, "all the same"),
     (
         a_success_leaves_its_run_alone,

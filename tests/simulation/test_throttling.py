@@ -200,3 +200,22 @@ def test_a_late_duplicate_of_a_continuation_leaves_a_detached_run_alone(
     assert world.functions.invocations[-1].started > later
     assert states(world) == ["RUNNING"]
     assert world.runs[0].cancels == []
+
+
+@pytest.mark.parametrize(("later", "times"), [(200.0, 1), (400.0, 1), (400.0, FOR_GOOD)])
+def test_a_late_duplicate_that_cannot_read_the_ledger_at_once_cancels_nothing(
+    service: Service, later: float, times: int
+) -> None:
+    again = LambdaPlan(duplicates=((2, later),))
+
+    with World(service.kind, runs=[LONG], functions=again) as world:
+        # it would give the run up, because it cannot read its status
+        world.meanwhile(
+            190, lambda: world.troubles.add(Fault(service.status, Trouble.DENIED, times=FOR_GOOD))
+        )
+        world.meanwhile(190, lambda: world.troubles.add(throttled("describe_log_streams", times=times)))
+        world.deploy(reprocessing(service.kind, timeout=60, on_timeout="DETACH"))
+
+    assert last(world, "Create").succeeded
+    assert {met.operation for met in world.troubles.met} == {service.status, "describe_log_streams"}
+    assert world.runs[0].cancels == []

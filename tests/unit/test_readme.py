@@ -1,4 +1,4 @@
-"""What the README shows is what the library does."""
+"""What the README and the documents show is what the library does."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from aws_cdk.assertions import Template
 from aws_cdk.aws_stepfunctions import StateMachine
 
 from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline
+from pipeline_reprocessing.testing import assert_replays_nothing
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +19,17 @@ def readme(checkout: Path) -> str:
     return (checkout / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def testing(checkout: Path) -> str:
+    return (checkout / "docs" / "testing.md").read_text(encoding="utf-8")
+
+
+def python_in(document: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", document, re.DOTALL)
+
+
 def test_its_example_deploys_a_function_an_archive_pipeline_and_the_construct(readme: str) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (example,) = python_in(readme)
 
     shown: dict[str, Any] = {}
     exec(compile(example, "README.md", "exec"), shown)  # what it says is what is tested
@@ -63,3 +73,39 @@ def test_every_make_target_that_it_names_is_there(readme: str, checkout: Path) -
     makefile = (checkout / "Makefile").read_text()
 
     assert targets - set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)) == set()
+
+
+@pytest.fixture
+def worked_example(testing: str) -> dict[str, Any]:
+    """What the blocks of docs/testing.md define, one after the other."""
+    shown: dict[str, Any] = {}
+    for example in python_in(testing):
+        exec(compile(example, "docs/testing.md", "exec"), shown)
+    return shown
+
+
+def test_the_worked_example_of_testing_passes(
+    testing: str, worked_example: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("deployed", "cdk.out"):
+        app = cdk.App(outdir=str(tmp_path / folder))  # the Node of jsii has a folder of its own
+        worked_example["Telemetry"](app)
+        app.synth()
+
+    tests = [name for name in worked_example if name.startswith("test_")]
+    for name in tests:
+        worked_example[name]()
+
+    assert len(tests) == testing.count("def test_") == 5
+
+
+def test_the_failure_that_is_shown_is_that_of_the_worked_example(
+    testing: str, worked_example: dict[str, Any]
+) -> None:
+    telemetry = worked_example["telemetry"]
+
+    with pytest.raises(AssertionError) as failure:
+        assert_replays_nothing(telemetry(), telemetry(code="def handler(event, context): return 1"))
+
+    assert f"```text\n{failure.value}\n```" in testing

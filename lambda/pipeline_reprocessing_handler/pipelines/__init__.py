@@ -4,8 +4,7 @@ from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.ledger import Ledger
 from pipeline_reprocessing_handler.properties import Kind, Target
 
-from .counts import Counts
-from .protocol import END_WITHIN, Pipeline, State, Status, end_run
+from .protocol import END_WITHIN, Counts, Pipeline, State, Status, end_run
 from .state_machine import StateMachinePipeline
 
 __all__ = ["END_WITHIN", "Counts", "Pipeline", "State", "Status", "end_run", "open_pipeline"]

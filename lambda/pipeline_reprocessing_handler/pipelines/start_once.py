@@ -138,7 +138,9 @@ class StartOnce:
             try:
                 return self._pipeline.send_start(request)
             except Fault as trouble:
-                if not (isinstance(trouble, Conflict) or self._aws.may_pass(trouble)):
+                # what is in doubt may have started a run, and is looked for however late it is
+                in_doubt = isinstance(trouble, Unclear) and not isinstance(trouble, Unreachable)
+                if not (in_doubt or isinstance(trouble, Conflict) or self._aws.may_pass(trouble)):
                     raise
                 log.warning("the run is not started yet: %s", trouble)
                 fault = trouble

@@ -15,8 +15,7 @@ from pipeline_reprocessing_handler.ledger import Record
 from pipeline_reprocessing_handler.properties import Target
 from pipeline_reprocessing_handler.validation import Failure
 
-from .counts import Counts
-from .protocol import State, Status
+from .protocol import Counts, State, Status
 
 MAX_INPUT = 262_144
 """Bytes of an execution's input (Step Functions quotas)."""
@@ -69,10 +68,11 @@ class StateMachinePipeline:
 
     def started_run(self, request: Invocation, record: Record) -> str | None:
         name, clock = execution_name(request, record.request_id), self._aws.clock
-        until = clock.now() + LISTED_WITHIN
-        while not record.is_answered and self.status(name).state is State.UNKNOWN:
+        # Not less after an answer: what was in doubt when it was given may take effect later.
+        until = min(record.answered_at or clock.now(), clock.now()) + LISTED_WITHIN
+        while self.status(name).state is State.UNKNOWN:
             if clock.now() >= until:
-                return None
+                return name if record.is_answered else None
             clock.sleep(2.0)
         return name
 

@@ -143,6 +143,10 @@ def a_rollback_is_not_recognised(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stack, "status_of", lambda aws, stack_id: "UPDATE_IN_PROGRESS")
 
 
+def what_is_settled_is_done_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lifecycle, "_check_wanted", lambda self, history: None)
+
+
 def the_end_of_a_rollback_is_another_rollback(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         stack, "has_turned_away", lambda status, from_status: status != from_status and "ROLLBACK" in status
@@ -206,6 +210,19 @@ def what_is_detached_is_cancelled(patch: pytest.MonkeyPatch) -> None:
 
 def no_change_is_noticed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Invocation, "changes_the_data", property(lambda self: self.previous is None))
+
+
+def what_tells_why_is_a_change(patch: pytest.MonkeyPatch) -> None:
+    def told(event: Mapping[str, Any], properties: str) -> object:
+        return event.get(properties, {}).get("Because")
+
+    patch.setattr(
+        Invocation,
+        "changes_the_data",
+        property(
+            lambda self: told(self.event, "ResourceProperties") != told(self.event, "OldResourceProperties")
+        ),
+    )
 
 
 def everything_is_a_change(patch: pytest.MonkeyPatch) -> None:

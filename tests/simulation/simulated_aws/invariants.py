@@ -365,6 +365,26 @@ def a_success_leaves_its_run_alone(world: World) -> None:
                 )
 
 
+def a_settled_request_ends_nothing_of_others(world: World) -> None:
+    """An Update that was answered, or that a later request has followed to its answer, cancels no other request's run."""
+    requests = {request.request_id: request for request in world.requests}
+    for run in world.runs:
+        for when, by in run.cancels:
+            request = requests.get(by)
+            if request is None or request.type != "Update" or run.owner == by:
+                continue
+            settled = [
+                later
+                for later in world.requests
+                if later.type == "Update"
+                and later.logical_id == request.logical_id
+                and later.made >= request.made
+                and later.accepted
+                and later.accepted.time < when
+            ]
+            _require(not settled, f"run {run.id} was cancelled at {when:.0f} by a settled request", request)
+
+
 def a_failure_has_a_cause(world: World) -> None:
     """A Create or Update, or the WaitCondition for one, is told FAILED for a cause that the world knows of.
 
@@ -422,6 +442,7 @@ IN_FAIR_WEATHER: tuple[Invariant, ...] = (
     a_delete_succeeds,
     a_failure_leaves_no_run,
     a_restored_run_is_left_alone,
+    a_settled_request_ends_nothing_of_others,
     a_failure_has_a_cause,
 )
 

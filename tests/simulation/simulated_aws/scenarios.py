@@ -32,6 +32,7 @@ class Deploy:
 
     Args:
         trigger: Which definition; another one reprocesses.
+        because: The stack's path, which tells why a deploy reprocesses and reprocesses nothing itself; empty for none.
         pipeline: Which pipeline.
         second: Whether there is a second construct for the same pipeline.
         later_fails: Whether another resource fails after the custom resource.
@@ -42,6 +43,7 @@ class Deploy:
     """
 
     trigger: str = "t1"
+    because: str = ""
     pipeline: str = "sensors"
     second: bool = False
     later_fails: bool = False
@@ -175,6 +177,7 @@ class Scenario:
         """What the step deploys."""
         common: dict[str, Any] = {
             "trigger": step.trigger + step.pipeline,
+            "because": step.because,
             "pipeline": step.pipeline,
             "messages": {
                 "all": {"All": True},

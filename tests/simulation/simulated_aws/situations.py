@@ -25,6 +25,11 @@ def _is_rollback_under(on_rollback: str) -> Callable[[World, Request], bool]:
     )
 
 
+def _differing(request: Request) -> set[str]:
+    now, old = request.event["ResourceProperties"], request.event["OldResourceProperties"]
+    return {name for name in now.keys() | old.keys() if now.get(name) != old.get(name)}
+
+
 def _is_out_of_season(_: World, request: Request) -> bool:
     is_removal = any(word in request.stack_status for word in ("CLEANUP", "DELETE", "ROLLBACK"))
     return request.type == "Delete" and not is_removal
@@ -56,6 +61,9 @@ OF_REQUESTS: Mapping[str, Callable[[World, Request], bool]] = {
         request.type == "Update" and not request.is_swapped and changes_the_data(request)
     ),
     "Update, nothing changed": lambda _, request: request.type == "Update" and not changes_the_data(request),
+    "Update, only what tells why": lambda _, request: (
+        request.type == "Update" and _differing(request) == {"Because"}
+    ),
     "Update, another pipeline": lambda _, request: (
         request.type == "Update"
         and request.event["ResourceProperties"]["Pipeline"]

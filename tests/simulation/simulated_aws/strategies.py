@@ -192,6 +192,7 @@ def deploys(*, interrupted: bool) -> st.SearchStrategy[Deploy]:
     """A deploy; one that may be interrupted also says when the next step follows."""
     what = {
         "trigger": st.sampled_from(["t2", "t2", "t3", "t1"]),
+        "because": st.sampled_from(["", "Telemetry", "Weather"]),
         "pipeline": st.sampled_from(["sensors", "sensors", "sensors", "meters"]),
         "second": st.sampled_from([False, False, False, True]),
         "later_fails": st.sampled_from([False, False, True]),

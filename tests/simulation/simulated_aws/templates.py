@@ -20,6 +20,7 @@ def reprocessing(
     logical_id: str = "Backfill",
     pipeline: str = "sensors",
     trigger: str = "t1",
+    because: str = "",
     messages: Mapping[str, Any] = ALL,
     timeout: int | None = 3000,
     on_timeout: str = "FAIL",
@@ -34,6 +35,7 @@ def reprocessing(
         logical_id: Of the custom resource.
         pipeline: Its name.
         trigger: What has to change for a new run.
+        because: The path of the stack in `Because`; empty for the templates of a version that has none.
         messages: The selection.
         timeout: Seconds of the wait; None for `Wait.none()`.
         on_timeout: FAIL or DETACH.
@@ -53,6 +55,11 @@ def reprocessing(
         "OnRollback": on_rollback,
         "OnRemoval": on_removal,
     }
+    if because:
+        properties["Because"] = {
+            f"{because}/Replay": {"definitionString": trigger},
+            f"{because}/{logical_id}": {"messages": "5d41402a", "pipeline": pipeline},
+        }
     if timeout is not None:
         properties["Wait"] = {"TimeoutSeconds": timeout, "OnTimeout": on_timeout}
         if by_signal:
