@@ -29,6 +29,9 @@ _STRING_OR_MARKER = re.compile(rf'("(?:[^"\\]|\\.)*+"?)|{_MARKER.pattern}')
 _ARN = re.compile(r"arn:[^:]*:(?:lambda|states):[^:]*:[^:]*:(activity|function):")
 _INTEGRATION = re.compile(r"arn:[^:]*:states:[^:]*:[^:]*:(?:aws-sdk:)?(\w+:\w+)(?:\..*)?")
 
+_UNREADABLE = (ArithmeticError, RecursionError, TypeError, ValueError)
+"""What reading a text raises; newer versions of Python read deeper than functions of Python may call each other."""
+
 _CALLS = {
     "apigateway:invoke": ("API", "ApiEndpoint"),
     "athena:getNamedQuery": ("Athena named query", "NamedQueryId"),
@@ -77,10 +80,9 @@ def deciding(definition: object) -> object:
             place of a value. It comes back as it is unless it is JSON with `States`; also where that could be read in
             two ways (a key twice, a number that no float holds exactly) or is nested too deep.
     """
-    machine = _parsed(definition)
     try:
-        return definition if machine is None else _machines(machine)
-    except RecursionError:
+        return _machines(_parsed(definition))
+    except _UNREADABLE:
         return definition
 
 
@@ -88,18 +90,17 @@ def called(definition: object) -> list[Call]:
     """What the tasks of a definition call, sorted by state. Never raises: a definition that cannot be read has none."""
     try:
         return list(_calls(_parsed(definition)))
-    except RecursionError:
+    except _UNREADABLE:
         return []
 
 
-def _parsed(definition: object) -> dict[str, object] | None:
-    try:
-        text = definition if isinstance(definition, str) else json.dumps(definition)
-        text = _STRING_OR_MARKER.sub(lambda match: match[1] or json.dumps({match[0]: None}), text)
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_number, parse_float=_number)
-    except (ArithmeticError, RecursionError, TypeError, ValueError):
-        return None
-    return value if isinstance(value, dict) and isinstance(value.get("States"), dict) else None
+def _parsed(definition: object) -> dict[str, object]:
+    text = definition if isinstance(definition, str) else json.dumps(definition)
+    text = _STRING_OR_MARKER.sub(lambda match: match[1] or json.dumps({match[0]: None}), text)
+    value = json.loads(text, object_pairs_hook=_object, parse_constant=_number, parse_float=_number)
+    if not isinstance(value, dict) or not isinstance(value.get("States"), dict):
+        raise TypeError("no state machine")
+    return value
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
