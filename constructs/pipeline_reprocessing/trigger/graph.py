@@ -7,7 +7,7 @@ same however a function is named, and moves with nothing but what the functions 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -120,17 +120,17 @@ class Graph:
         values = {name: value for node in (self.root, *self.needed) for name, value in node.values.items()}
         return dict(sorted(values.items()))
 
-    def closure(self, of: Callable[[Node], set[str]], *, not_through: str | None = None) -> set[str]:
+    def closure(self, of: Callable[[Node], set[str]], *, not_through: Container[str] = ()) -> set[str]:
         """The keys of what is reached from the root.
 
         Args:
             of: What a node leads to.
-            not_through: A type of resource whose nodes lead nowhere.
+            not_through: Types of resources whose nodes lead nowhere.
         """
         reached, keys = {""}, [""]
         while keys:
             node = self.nodes[keys.pop()]
-            new = (of(node) if node.kind != not_through else set()) - reached
+            new = (of(node) if node.kind not in not_through else set()) - reached
             reached |= new
             keys += new
         return reached

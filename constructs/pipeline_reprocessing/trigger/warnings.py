@@ -19,7 +19,8 @@ from pipeline_reprocessing.trigger.templates import path_of
 _ARN = re.compile(
     r"arn:[\w${}:-]*:(?:lambda|states):[\w${}:-]*?:(?:function|stateMachine):[\w-]+(?::[\w$-]+)?"
 )
-_LAMBDA_NAME = re.compile(r'"lambdaName":"((?:[^"\\\\]|\\\\.)*)"')
+_LAMBDA_NAME = re.compile(r'"[lL]ambdaName":"((?:[^"\\\\]|\\\\.)*)"')
+_PUBLISHED = {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
 _LEFT_BEHIND = {".DS_Store", "__pycache__"}
 
 
@@ -54,9 +55,7 @@ def warn_of_versions(scope: IConstruct, graph: Graph) -> None:
     value is a name and stays the same (aws-cdk#25997).
     """
     everything = graph.closure(lambda node: node.reaches)
-    for key in sorted(
-        everything - graph.closure(lambda node: node.reaches, not_through="AWS::Lambda::Version")
-    ):
+    for key in sorted(everything - graph.closure(lambda node: node.reaches, not_through=_PUBLISHED)):
         node = graph.nodes[key]
         if late := [name for name, value in sorted(node.values.items()) if _is_late(value, graph)]:
             _warn(
@@ -94,7 +93,7 @@ def _is_late(value: Mapping[str, Any], graph: Graph) -> bool:
 def _unseen_in(node: Node, graph: Graph) -> Iterator[str]:
     arns = {*_ARN.findall(canonical(node.content))}
     for call in called(node.content.get("definition")):
-        arns.discard(call.name)
+        arns = {arn for arn in arns if not call.name.startswith(arn)}
         if not _is_seen(" ".join(f'"{key}":"{call.name}"' for key in NAMING_KEYS) + call.name, node, graph):
             yield f"the {call.what} '{_plain(call.name)}'"
     for arn in arns:
