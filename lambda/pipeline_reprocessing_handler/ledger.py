@@ -143,10 +143,10 @@ class Ledger:
         patient._aws = self._aws.patient(until)
         return patient
 
-    def note(self, note: str) -> None:
-        """Notes something about the request, once."""
+    def note(self, note: str) -> bool:
+        """Notes something about the request, once; False if that was noted before."""
         newest_first = _LAST_MILLISECOND - round(self._made_at.timestamp() * 1000)
-        self._create(f"{self._folder}/{newest_first:013d}/{_safe(self._request_id)}/{_safe(note)}")
+        return self._create(f"{self._folder}/{newest_first:013d}/{_safe(self._request_id)}/{_safe(note)}")
 
     def claim(self, claim: str, *, in_doubt: bool = False) -> bool:
         """Takes a right of the request; False if another invocation has taken it before.

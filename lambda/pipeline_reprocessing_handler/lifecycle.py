@@ -46,7 +46,7 @@ class Lifecycle(Work):
             raise request.failure("the request arrived after its timeout")
         is_update = request.type is RequestType.UPDATE
         keeps = request.properties.on_rollback is OnRollback.KEEP
-        unnoted = self._note()
+        is_first = self._note()
         status = self._stack_status()
         # The request arrives late, or again: CloudFormation has given it up. A rollback has Updates of its own.
         if stack.has_turned_away(status, stack.ROLLING_BACK if is_update else stack.CREATING):
@@ -59,10 +59,12 @@ class Lifecycle(Work):
                 return replace(outcome, ends_wait=not is_rollback)
             if is_rollback and keeps:
                 return self._keep(None)
-        if unnoted:
-            raise unnoted
+        if isinstance(is_first, Fault):
+            raise is_first
         if is_update:
-            history = self._history(may_be_starting=is_rollback or status == stack.UNKNOWN)
+            # What comes again may have been answered a moment ago.
+            may_be_starting = is_rollback or status == stack.UNKNOWN or not is_first
+            history = self._history(may_be_starting=may_be_starting)
             if status == stack.UNKNOWN and history.looks_like_a_rollback(request):
                 status = stack.ROLLING_BACK
                 if keeps:
@@ -71,13 +73,16 @@ class Lifecycle(Work):
             self._end_earlier_runs(history)
         return self._started(self._start(), status)
 
-    def _note(self) -> Fault | None:
-        """Notes the request before anything else: an undated request is as old as its first note."""
+    def _note(self) -> bool | Fault:
+        """Notes the request before anything else, for an undated request is as old as its first note.
+
+        Returns:
+            Whether it comes for the first time, or why that is not known.
+        """
         try:
-            self.ledger.note(f"asks~{self.invocation.type}~{self.invocation.properties.digest}")
+            return self.ledger.note(f"asks~{self.invocation.type}~{self.invocation.properties.digest}")
         except Fault as fault:
             return fault  # a rollback that starts nothing does without
-        return None
 
     def _stack_status(self) -> str:
         # For a Create it is a hint, for which nothing waits: neither for the service nor for a new role.
@@ -230,8 +235,8 @@ class Lifecycle(Work):
                 if not record.has_succeeded:
                     yield pipeline.started_run(request, record)
         elif not is_of_ours(request.physical_id):
-            if unnoted := self._note():
-                raise unnoted
+            if isinstance(noted := self._note(), Fault):
+                raise noted
             for record in _may_go_on(self._history(may_be_starting=True)):
                 yield pipeline.started_run(request, record)
         # The rest names a run of another pipeline: the Update that exchanged the pipelines has ended it.

@@ -199,3 +199,21 @@ def test_a_create_that_was_given_up_and_removed_starts_nothing_later(service: Se
         world.deploy((Other("First"), *reprocessing(service.kind, timeout=None, on_removal=removal)))
 
     assert states(world) == []
+
+
+def test_a_rollback_that_arrives_again_before_its_answer_is_listed_starts_nothing(service: Service) -> None:
+    plan = CloudFormationPlan(reacts_after=0.5)
+    with World(service.kind, cloudformation=plan, log_lag=4.0) as world:
+        world.deploy(reprocessing(service.kind))
+        deploy(world, then(reprocessing(service.kind, trigger="t2"), failing()), 0.1)
+        while world.cloudformation.is_busy:
+            world.let_pass(0.1)
+        again = world.functions.events[-1]
+
+        deploy(world, reprocessing(service.kind, trigger="t3"), 0.1)
+        world.functions.deliver_again(again)
+        world.timeline.run()
+
+    assert world.service.of(last(world, "Update").request_id)
+    assert len(world.runs) == 3
+    check(world)
