@@ -44,7 +44,10 @@ class TemperaturesStack(Stack):
         transform = Function(
             self,
             "Transform",
-            code=Code.from_asset(str(TRANSFORMATIONS / stage)),
+            # What differs between machines must not change the asset's hash, and so replay.
+            code=Code.from_asset(
+                str(TRANSFORMATIONS / stage), exclude=["**/__pycache__", "**/*.pyc", "**/.DS_Store"]
+            ),
             handler="index.handler",
             runtime=Runtime.PYTHON_3_14,
             architecture=Architecture.ARM_64,

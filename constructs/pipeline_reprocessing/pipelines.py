@@ -220,9 +220,15 @@ class _StateMachinePipeline(IReprocessablePipeline):
                     resources=[executions],
                 ),
             ],
-            fingerprint={"Arn": arn},
+            # Another name is another state machine, whose ARN only the deploy would show.
+            fingerprint={"Arn": arn, "Name": _given_name(self.machine)},
             watched=[self.machine],
         )
+
+
+def _given_name(machine: IStateMachine) -> str | None:
+    element = machine.node.default_child
+    return element.state_machine_name if isinstance(element, CfnStateMachine) else None
 
 
 def _executions(stack: Stack, machine: IStateMachine) -> str:

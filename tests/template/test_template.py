@@ -72,7 +72,7 @@ def test_the_custom_resource_says_what_to_do(template: Template) -> None:
     resource = only(template, CUSTOM_RESOURCE)
     function = logical_id(template, "AWS::Lambda::Function")
 
-    trigger = resource["Properties"].pop("Trigger")
+    trigger, because = (resource["Properties"].pop(name) for name in ("Trigger", "Because"))
 
     assert resource["Properties"] == {
         "ServiceToken": {"Fn::GetAtt": [function, "Arn"]},
@@ -84,6 +84,9 @@ def test_the_custom_resource_says_what_to_do(template: Template) -> None:
         "OnRemoval": "CANCEL",
     }
     assert len(trigger) == 64
+    assert {path: list(parts) for path, parts in because.items()} == {
+        "Telemetry/Backfill": ["messages", "pipeline"]
+    }
 
 
 def test_the_custom_resource_waits_for_both_policies(template: Template) -> None:

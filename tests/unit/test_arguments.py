@@ -225,7 +225,7 @@ def test_what_the_trigger_is_made_from_cannot_contain_it(stack: Stack) -> None:
     used.add_environment("DATA", construct.trigger)
     error = (
         "the trigger of 'Telemetry/Backfill' must not be in what it is made from, got it in "
-        "'Telemetry/Function/Resource'; put a text of your own there, and into 'version'"
+        "'Telemetry/Function'; put a text of your own there, and into 'version'"
     )
 
     with pytest.raises(RuntimeError, match=re.escape(error)):
