@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, CfnParameter, CfnResource, Duration, Environment, Stack, Tags
+from aws_cdk import App, CfnParameter, CfnResource, Duration, Environment, Fn, Stack, Tags
 from aws_cdk.assertions import Template
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_lambda import (
@@ -262,6 +262,28 @@ def test_what_a_run_calls_is_followed(kind: str) -> None:
 
     assert_replays_nothing(called("one"), called("one"))
     assert_replays(called("one"), called("two"), because="Telemetry/Used")
+
+
+def test_a_late_value_that_decides_no_data_is_not_handed_on() -> None:
+    def timed(definition: dict[str, Any]) -> str:
+        return json.dumps(definition).replace(
+            '"Type": "Task"', '"Type": "Task", "TimeoutSeconds": ${Seconds}'
+        )
+
+    stack = Stack(App(), "Telemetry")
+    CfnParameter(stack, "Seconds", type="Number")
+    machine = StateMachine(
+        stack,
+        "Replay",
+        definition_body=DefinitionBody.from_string(timed(calling("enrich:1"))),
+        definition_substitutions={"Seconds": Fn.ref("Seconds")},
+    )
+    pipeline = ReprocessablePipeline.state_machine(machine)
+    PipelineReprocessing(stack, "Backfill", pipeline=pipeline, messages=MessageSelection.all())
+
+    [found] = Template.from_stack(stack).find_resources("Custom::PipelineReprocessing").values()
+
+    assert "Values" not in found["Properties"]
 
 
 def test_only_what_changed_is_told() -> None:

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, Aws, CfnCondition, CfnMapping, CfnParameter, CfnResource, Fn, Stack
+from aws_cdk import (
+    App,
+    Aws,
+    CfnCondition,
+    CfnMapping,
+    CfnParameter,
+    CfnResource,
+    Fn,
+    NestedStack,
+    Stack,
+)
 from aws_cdk.assertions import Template
 from aws_cdk.aws_iotanalytics import CfnPipeline
 from aws_cdk.aws_lambda import CfnFunction, Code, Function, Runtime
@@ -211,3 +221,68 @@ def test_what_a_condition_asks_changes_it() -> None:
     assert properties("eu-west-1") == properties("eu-west-1")
     assert properties("eu-west-1")["Trigger"] != properties("us-east-1")["Trigger"]
     assert properties("eu-west-1")["Values"] == {"Stage.Ref": {"Ref": "Stage"}}
+
+
+def test_an_escape_hatch_may_refer_to_a_function_of_another_stack() -> None:
+    def trigger(code: str) -> Any:
+        app = App()
+        used = enrich(Stack(app, "Functions"), code)
+        stack = Stack(app, "Telemetry")
+        defined = StateMachine(
+            stack, "Machine", definition_body=DefinitionBody.from_chainable(Pass(stack, "Do"))
+        )
+        resource = defined.node.default_child
+        assert isinstance(resource, CfnStateMachine)
+        resource.add_property_override("DefinitionString", f"{START}{used.attr_arn}{END}")
+        return of(stack, ReprocessablePipeline.state_machine(defined))["Trigger"]
+
+    assert trigger("one") == trigger("one")
+    assert trigger("one") != trigger("two")
+
+
+def test_two_stacks_may_have_the_same_logical_ids() -> None:
+    def trigger(own: str, other: str) -> Any:
+        app = App()
+        there, stack = Stack(app, "Functions"), Stack(app, "Telemetry")
+        enrich(stack, own)
+        return of_two(stack, enrich(there, other))
+
+    def of_two(stack: Stack, used: CfnFunction) -> Any:
+        return backfill(stack, machine(stack, f"{START}{used.attr_arn}{END}"))["Trigger"]
+
+    assert trigger("one", "one") == trigger("two", "one")
+    assert trigger("one", "one") != trigger("one", "two")
+
+
+def test_a_second_synth_of_the_same_app_gives_the_same_trigger() -> None:
+    def triggers(app: App, stack: Stack) -> list[str]:
+        template = app.synth(force=True).get_stack_artifact(stack.artifact_id).template
+        resources = template["Resources"].values()
+        return [each["Properties"]["Trigger"] for each in resources if "Trigger" in each["Properties"]]
+
+    app = App()
+    used = enrich(Stack(app, "Functions"), "one")
+    stack = Stack(app, "Telemetry")
+    nested = NestedStack(stack, "Nested")
+    inner = CfnFunction(nested, "Inner", code={"zipFile": "inner"}, role=ROLE)
+    text = f"{START}{used.attr_arn}{END}{inner.attr_arn}"
+    arn = machine(stack, text)
+    imported = StateMachine.from_state_machine_arn(stack, "Imported", arn)
+    PipelineReprocessing(
+        stack,
+        "Backfill",
+        pipeline=ReprocessablePipeline.state_machine(imported),
+        messages=MessageSelection.all(),
+    )
+
+    assert triggers(app, stack) == triggers(app, stack) != []
+
+
+def test_a_value_may_refer_to_the_same_id_in_several_stacks() -> None:
+    def trigger(*codes: str) -> Any:
+        app = App()
+        arns = [enrich(Stack(app, f"Functions{number}"), code).attr_arn for number, code in enumerate(codes)]
+        stack = Stack(app, "Telemetry")
+        return backfill(stack, machine(stack, "".join(f"{START}{arn}{END}" for arn in arns)))["Trigger"]
+
+    assert len({trigger("one", "one"), trigger("one", "two"), trigger("two", "one")}) == 3

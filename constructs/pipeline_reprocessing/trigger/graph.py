@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -19,7 +20,7 @@ from constructs import IConstruct
 
 from pipeline_reprocessing.trigger.machines import definition_in
 from pipeline_reprocessing.trigger.names import named_in
-from pipeline_reprocessing.trigger.references import Place, References, canonical, foreign_to
+from pipeline_reprocessing.trigger.references import Place, References, canonical, known_to_cdk
 from pipeline_reprocessing.trigger.relevant import (
     Opaque,
     deciding_parts,
@@ -145,7 +146,7 @@ class Graph:
         """
         known = dict(self.root.values)
         resolved = self.template.stack.resolve(value)
-        self.root.content[name] = self._of(resolved, self._place(value, self.template))
+        self.root.content[name] = self._of(resolved, self._place(lambda: value, self.template))
         if is_handed_on:
             self.root.values = known
 
@@ -156,7 +157,7 @@ class Graph:
         # An imported one has no parts, but its ARN may lead to a resource.
         arn = getattr(construct, "function_arn", None) or getattr(construct, "state_machine_arn", None)
         template = self.templates.template(Stack.of(construct))
-        text = canonical(self._of(template.stack.resolve(arn), self._place(arn, template)))
+        text = canonical(self._of(template.stack.resolve(arn), self._place(lambda: arn, template)))
         digests = {*self._names(text, template), *FOLLOWED.findall(text)}
         if not digests and not NEVER_CHANGES.search(text):
             self.unseen.append(construct)
@@ -180,7 +181,9 @@ class Graph:
         if within:
             return self._of_opaque(within)
         resource = template.resource(logical_id)
-        raw = element._cfn_properties if isinstance(element, CfnResource) else {}  # as jsii spells it
+
+        def given() -> object:
+            return element._cfn_properties if isinstance(element, CfnResource) else {}  # as jsii spells it
 
         def content(node: Node) -> dict[str, Any]:
             properties = deciding_properties(node.kind, resource.get("Properties", {}))
@@ -196,7 +199,7 @@ class Graph:
             f"{template.path}|{logical_id}",
             owner(element),  # type: ignore[arg-type]  # only resources are followed
             resource["Type"],
-            self._place(raw, template),
+            self._place(given, template),
             content,
             needed=needed,
         )
@@ -213,7 +216,9 @@ class Graph:
                 "watched": sorted({part for each in constructs for part in self.construct(each)}),
             }
 
-        return self._follow(construct.node.path, construct, "construct", self._place(told, template), content)
+        return self._follow(
+            construct.node.path, construct, "construct", self._place(lambda: told, template), content
+        )
 
     def _follow(
         self,
@@ -244,22 +249,17 @@ class Graph:
             self._open.append(key)
             node.content = content(node)
             node.digest = digest([kind, node.content])
+            text = canonical(node.content)  # what was left out of it needs no value either
+            node.values = {name: value for name, value in node.values.items() if f"${{{name}}}" in text}
             self._open.pop()
         return f"${{{self.nodes[key].digest}}}" if self.nodes[key].digest else _ITSELF
 
     def _of(self, value: Any, place: Place) -> Any:
         return self._references.replaced(value, place)
 
-    def _place(self, given: object, template: Template) -> Place:
+    def _place(self, given: Callable[[], object], template: Template) -> Place:
         """Where a value stands that was given to CDK in that form."""
-        known: list[Mapping[str, Template]] = []
-
-        def foreign() -> Mapping[str, Template]:
-            if not known:
-                known.append(foreign_to(given, template.stack, self.templates))
-            return known[0]
-
-        return Place(template, foreign)
+        return Place(template, cache(lambda: known_to_cdk(given(), template.stack, self.templates)))
 
     def _of_attribute(self, template: Template, logical_id: str, attribute: str) -> str:
         resource = template.resource(logical_id)

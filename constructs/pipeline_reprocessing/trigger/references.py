@@ -48,8 +48,8 @@ class Place:
     """Where a value stands."""
 
     template: Template
-    foreign: Callable[[], Mapping[str, Template]] = field(default=dict)
-    """By logical id the templates of other stacks that CDK knows the value to refer to."""
+    known: Callable[[], Mapping[str, list[Template]]] = field(default=dict)
+    """The templates in which are the elements that CDK knows the value to refer to, by logical id."""
 
 
 @dataclass(frozen=True)
@@ -113,35 +113,36 @@ class References:
         """What stands for an attribute; None where nothing has the id."""
         if "::" in logical_id:
             return f"${{{logical_id}}}"
-        template = place.template
-        is_own, elsewhere = logical_id in template, [*self.templates.having(logical_id)]
-        if not is_own or len(elsewhere) > 1:
-            template = place.foreign().get(logical_id, template)
-        if logical_id not in template:
-            if len(elsewhere) != 1:
-                return None
-            [template] = elsewhere
+        found = place.known().get(logical_id, []) if len(self.templates.stacks) > 1 else []
+        if not found and logical_id in place.template:
+            found = [place.template]
+        if not found:
+            # CDK tells the references in an escape hatch to no one.
+            found = [there for there in self.templates.all if logical_id in there]
+        if not found:
+            return None
+        # Several stacks may have the id, and the value refer to each of them.
+        texts = [self._in(template, logical_id, attribute) for template in found]
+        return "".join(texts) if _are_texts(texts) else texts[0]
+
+    def _in(self, template: Template, logical_id: str, attribute: str) -> Any:
         handed_on = self._handed_on(template, logical_id, attribute)
-        return (
-            f"${{{self.name(template, logical_id, attribute)}}}"
-            if handed_on is None
-            else self.replaced(*handed_on)
-        )
+        if handed_on is not None:
+            return self.replaced(*handed_on)
+        return f"${{{self.name(template, logical_id, attribute)}}}"
 
     def _handed_on(self, template: Template, logical_id: str, attribute: str) -> tuple[Any, Place] | None:
         """The value that another stack gives by way of that element, and where it stands."""
         resource = template.resource(logical_id)
         if attribute == "Ref" and logical_id.startswith(_FOR_NESTED):
-            nested, parent = template.stack.nested_stack_resource, template.stack.nested_stack_parent
-            if nested and parent:
+            parent = template.stack.nested_stack_parent
+            if template.made_by and parent:
                 there = self.templates.template(parent)
-                given = there.resource(there.ids[nested.node.path])["Properties"].get("Parameters", {})
+                given = there.resource(there.ids[template.made_by])["Properties"].get("Parameters", {})
                 return (given[logical_id], Place(there)) if logical_id in given else None
         if resource.get("Type") == "AWS::CloudFormation::Stack" and attribute.startswith("Outputs."):
-            element = template.elements[logical_id]
-            return self._output(
-                lambda there: there.stack.nested_stack_resource == element, attribute.removeprefix("Outputs.")
-            )
+            path = template.elements[logical_id].node.path
+            return self._output(lambda there: there.made_by == path, attribute.removeprefix("Outputs."))
         if resource.get("Type") == "Custom::CrossRegionExportReader":
             for there in self.templates.all:
                 for writer in there.section("Resources").values():
@@ -188,14 +189,17 @@ class References:
         return text
 
 
-def foreign_to(value: object, stack: Stack, templates: Templates) -> Mapping[str, Template]:
-    """What the value, as it was given to CDK, refers to in other stacks: their templates by logical id."""
-    found: dict[str, Template] = {}
+def known_to_cdk(value: object, stack: Stack, templates: Templates) -> Mapping[str, list[Template]]:
+    """What the value, as it was given to CDK, refers to: the templates by logical id."""
+    found: dict[str, list[Template]] = {}
 
     def take(reference: Reference) -> str:
-        there = Stack.of(reference.target)
-        if isinstance(reference.target, CfnElement) and there.node.path != stack.node.path:
-            found[there.resolve(reference.target.logical_id)] = templates.template(there)
+        target = reference.target
+        if isinstance(target, CfnElement):
+            template = templates.template(target.stack)
+            known = found.setdefault(str(target.stack.resolve(target.logical_id)), [])
+            if template not in known:
+                known.append(template)
         return ""
 
     Tokenization.resolve(value, scope=stack, resolver=_Resolver(take), preparing=False)

@@ -8,7 +8,7 @@ asks for dependencies: everything is defined then, and Aspects have run. What re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,6 +46,8 @@ class Template:
     def __init__(self, stack: Stack, document: Mapping[str, Any], elements: Mapping[str, CfnElement]) -> None:
         self.stack = stack
         self.path = stack.node.path
+        self.made_by = resource.node.path if (resource := stack.nested_stack_resource) else None
+        """The path of the resource that makes a nested stack."""
         self.region, self.account = (
             None if Token.is_unresolved(place) else place for place in (stack.region, stack.account)
         )
@@ -106,7 +108,7 @@ class Templates:
         """Lets all stacks be rendered again, as another synth begins."""
         self.synth += 1
         self._kept.clear()
-        for made in ("all", "by_name"):
+        for made in ("all", "by_name", "stacks"):
             self.__dict__.pop(made, None)
 
     def template(self, stack: Stack) -> Template:
@@ -130,11 +132,14 @@ class Templates:
     @cached_property
     def all(self) -> list[Template]:
         """The templates of all stacks of the stage."""
-        stacks = [part for part in self._stage.node.find_all() if isinstance(part, Stack)]
+        return [self.template(stack) for stack in self.stacks]
+
+    @cached_property
+    def stacks(self) -> list[Stack]:
+        """The stacks of the stage."""
         path = self._stage.node.path
-        return [
-            self.template(stack) for stack in stacks if (Stage.of(stack) or stack.node.root).node.path == path
-        ]
+        found = [part for part in self._stage.node.find_all() if isinstance(part, Stack)]
+        return [stack for stack in found if (Stage.of(stack) or stack.node.root).node.path == path]
 
     @cached_property
     def by_name(self) -> Mapping[tuple[str, str], list[tuple[Template, str]]]:
@@ -146,10 +151,6 @@ class Templates:
                 if isinstance(name, str):
                     named.setdefault((resource["Type"], name), []).append((template, logical_id))
         return named
-
-    def having(self, logical_id: str) -> Iterator[Template]:
-        """The templates in which something has that id."""
-        return (template for template in self.all if logical_id in template)
 
 
 def path_of(asset: Asset) -> Path:
