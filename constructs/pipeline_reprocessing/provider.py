@@ -10,6 +10,7 @@ from constructs import Construct
 
 from pipeline_reprocessing.assets import packaged
 from pipeline_reprocessing.deciding import Opaque
+from pipeline_reprocessing.permissions import Permissions
 
 _ID = "PipelineReprocessingHandler"
 _PACKAGES = ("pipeline_reprocessing_handler", "crhelper")
@@ -60,6 +61,7 @@ class ReprocessingHandler(Opaque, Construct):
                 PolicyStatement(actions=["cloudformation:DescribeStacks"], resources=[Aws.STACK_ID]),
             ],
         )
+        self.permissions = Permissions(self, self.role)
 
     def _group_arn(self) -> str:
         return Stack.of(self).format_arn(
