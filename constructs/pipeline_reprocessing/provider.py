@@ -50,7 +50,6 @@ class ReprocessingHandler(Opaque, Construct):
         self.policy = Policy(
             self,
             "Policy",
-            roles=[self.role],
             statements=[
                 PolicyStatement(
                     actions=["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
@@ -61,6 +60,8 @@ class ReprocessingHandler(Opaque, Construct):
                 PolicyStatement(actions=["cloudformation:DescribeStacks"], resources=[Aws.STACK_ID]),
             ],
         )
+        # Not by an argument of the policy, which takes no notice of Role.customize_roles.
+        self.role.attach_inline_policy(self.policy)
         self.permissions = Permissions(self, self.role)
 
     def _group_arn(self) -> str:

@@ -3,22 +3,29 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from aws_cdk import App, CfnParameter, CfnResource, Stack
 from aws_cdk.assertions import Template
-from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement
+from aws_cdk.aws_iam import ManagedPolicy, PolicyStatement, Role
 from aws_cdk.aws_iotanalytics import CfnPipeline
+from aws_cdk.aws_lambda import Code, Function, Runtime
+from aws_cdk.aws_s3 import Bucket, BucketEncryption
 from aws_cdk.aws_stepfunctions import DefinitionBody, Pass, StateMachine
 from constructs import Construct
 
 from pipeline_reprocessing import (
+    Archive,
+    ArchivePipeline,
+    Destination,
     IReprocessablePipeline,
     MessageSelection,
     PipelineBinding,
     PipelineReprocessing,
     ReprocessablePipeline,
+    Transform,
 )
 from pipeline_reprocessing.permissions import size_of
 
@@ -378,3 +385,48 @@ def test_what_waits_for_the_policy_waits_for_the_one_that_is_there() -> None:
 
     [later_too] = template.find_resources("Custom::Later").values()
     assert later_too["DependsOn"] == list(documents(template))
+
+
+def test_customized_roles_leave_no_policy_behind_and_have_all_in_the_report(tmp_path: Path) -> None:
+    app = App(outdir=str(tmp_path))
+    stack = Stack(app, "Telemetry")
+    Role.customize_roles(stack)
+    used = Function(
+        stack, "Function", code=Code.from_inline("one"), handler="index.handler", runtime=Runtime.PYTHON_3_14
+    )
+    archive = ArchivePipeline(
+        stack,
+        "Pipeline",
+        source=Archive.firehose(Bucket(stack, "Raw", encryption=BucketEncryption.KMS)),
+        transform=Transform.firehose(used),
+        destination=Destination(Bucket(stack, "Clean"), prefix="clean/"),
+    )
+    backfill(stack, "Backfill", archive)
+    backfill(stack, "Other", known(stack, "one"))
+
+    resources = Template.from_stack(stack).to_json()["Resources"].values()
+
+    assert [one["Type"] for one in resources if one["Type"].startswith("AWS::IAM::")] == []
+    report = json.loads((tmp_path / "iam-policy-report.json").read_text(encoding="utf-8"))
+    told = {role["roleConstructPath"]: role["identityPolicyStatements"] for role in report["roles"]}
+    actions = {
+        path: {action for statement in statements for action in as_list(statement["Action"])}
+        for path, statements in told.items()
+    }
+    assert actions["Telemetry/PipelineReprocessingHandler/Role"] == {
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "logs:DescribeLogStreams",
+        "lambda:InvokeFunction",
+        "cloudformation:DescribeStacks",
+        "states:StartExecution",
+        "states:DescribeExecution",
+        "states:StopExecution",
+    }
+    assert actions["Telemetry/Pipeline/Role"] >= {"s3:GetObject", "s3:PutObject", "kms:Decrypt"}
+    assert actions["Telemetry/Pipeline/StateMachine/Role"] >= {
+        "states:StartExecution",
+        "lambda:InvokeFunction",
+    }
+    machine_arn = "arn:aws:states:eu-west-1:111122223333:stateMachine:one"
+    assert machine_arn in json.dumps(told["Telemetry/PipelineReprocessingHandler/Role"])
