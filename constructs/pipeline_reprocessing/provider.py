@@ -9,6 +9,7 @@ from aws_cdk.aws_logs import LogGroup, RetentionDays
 from constructs import Construct
 
 from pipeline_reprocessing.assets import packaged
+from pipeline_reprocessing.permissions import Permissions
 from pipeline_reprocessing.trigger.relevant import Opaque
 
 _ID = "PipelineReprocessingHandler"
@@ -49,7 +50,6 @@ class ReprocessingHandler(Opaque, Construct):
         self.policy = Policy(
             self,
             "Policy",
-            roles=[self.role],
             statements=[
                 PolicyStatement(
                     actions=["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
@@ -60,6 +60,9 @@ class ReprocessingHandler(Opaque, Construct):
                 PolicyStatement(actions=["cloudformation:DescribeStacks"], resources=[Aws.STACK_ID]),
             ],
         )
+        # Not by an argument of the policy, which takes no notice of Role.customize_roles.
+        self.role.attach_inline_policy(self.policy)
+        self.permissions = Permissions(self, self.role)
 
     def _group_arn(self) -> str:
         return Stack.of(self).format_arn(

@@ -7,23 +7,22 @@ from typing import Any
 
 import jsii
 from aws_cdk import (
-    CfnResource,
     CfnWaitCondition,
     CfnWaitConditionHandle,
     CustomResource,
     Duration,
 )
-from aws_cdk.aws_iam import IGrantable, IPrincipal, Policy, Role
+from aws_cdk.aws_iam import IGrantable, IPrincipal, Role
 from aws_cdk.aws_lambda import Function
 from aws_cdk.aws_logs import LogGroup
 from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.arguments import check_type, one_of
 from pipeline_reprocessing.messages import MessageSelection
+from pipeline_reprocessing.permissions import PipelinePermission
 from pipeline_reprocessing.pipelines import IReprocessablePipeline, PipelineBinding
 from pipeline_reprocessing.provider import ReprocessingHandler
 from pipeline_reprocessing.trigger.logical_ids import new_id_for_each
-from pipeline_reprocessing.trigger.references import pipeline_of
 from pipeline_reprocessing.trigger.relevant import Opaque
 from pipeline_reprocessing.trigger.trigger import Trigger
 from pipeline_reprocessing.trigger.watch import Watch
@@ -79,8 +78,8 @@ class PipelineReprocessing(Opaque, Construct):
 
     resource: CustomResource
     """The custom resource. Make what needs the reprocessed data depend on this construct."""
-    policy: Policy
-    """What the handler may do with this pipeline."""
+    policy: PipelinePermission
+    """What the handler may do with this pipeline. Its statements are in a policy that constructs of the stack share."""
     wait_condition: CfnWaitCondition | None
     """What waits in place of the custom resource when that takes more than 55 minutes."""
 
@@ -124,7 +123,7 @@ class PipelineReprocessing(Opaque, Construct):
             hands_on_values=not wait.needs_wait_condition,
         )
 
-        self.policy = self._permission()
+        self.policy = PipelinePermission(self, "Policy", self._handler.permissions, self._binding)
         handle = CfnWaitConditionHandle(self, "WaitHandle") if wait.needs_wait_condition else None
         self.resource = CustomResource(
             self,
@@ -281,21 +280,6 @@ class PipelineReprocessing(Opaque, Construct):
 
     def _stands_for(self) -> tuple[object, Sequence[IConstruct]]:
         return self._trigger.parts
-
-    def _permission(self) -> Policy:
-        """What the handler may do with this pipeline.
-
-        The policy of another pipeline is another resource, with an id of its own. So where the pipeline is exchanged,
-        or renamed, CloudFormation makes the new policy beside the old one, and removes one of them only in the
-        clean-up, when the custom resource has been updated: the handler may start a run on the one pipeline and
-        end a run on the other, on the way forward and in a rollback. One policy for both would be changed before.
-        """
-        policy = Policy(self, "Policy", roles=[self.role], statements=list(self._binding.statements))
-        element = policy.node.default_child
-        assert isinstance(element, CfnResource)  # noqa: S101  # a Policy has one
-        kind, name = self._binding.properties["Kind"], self._binding.name
-        new_id_for_each(element, lambda: [kind, pipeline_of(name, element.stack)])
-        return policy
 
     def _condition(self, handle: CfnWaitConditionHandle, wait: Wait) -> CfnWaitCondition:
         """Waits for the run.

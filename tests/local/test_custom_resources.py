@@ -62,6 +62,19 @@ def test_an_unchanged_resource_is_not_asked_and_a_changed_one_gets_old_and_new(
     assert (update["OldResourceProperties"]["Value"], update["ResourceProperties"]["Value"]) == ("1", "2")
 
 
+def test_another_service_token_is_refused(stack: Any, with_function: Any, custom_resource: Any) -> None:
+    other = {"Other": with_function()["Function"]}
+    before, after = custom_resource(Value="1"), custom_resource(Value="2")
+    after["Properties"]["ServiceToken"] = {"Fn::GetAtt": ["Other", "Arn"]}
+    stack.deploy(with_function(Custom=before, **other))
+
+    status = stack.deploy(with_function(Custom=after, **other))
+
+    assert status == "UPDATE_ROLLBACK_COMPLETE"
+    assert stack.reasons() == ["Modifying service token is not allowed."]
+    assert _kinds(stack.requests()) == [("Create", None)]
+
+
 def test_a_new_physical_id_replaces_and_the_old_one_is_deleted(
     stack: Any, with_function: Any, custom_resource: Any
 ) -> None:

@@ -49,17 +49,16 @@ def logical_id(template: Template, kind: str) -> str:
     return str(name)
 
 
-def policy(template: Template, prefix: str) -> dict[str, Any]:
-    policies = template.find_resources("AWS::IAM::Policy")
-    [found] = [resource for name, resource in policies.items() if name.startswith(prefix)]
-    return dict(found["Properties"])
+def pipelines_policy(template: Template) -> dict[str, Any]:
+    properties: dict[str, Any] = only(template, "AWS::IAM::ManagedPolicy")["Properties"]
+    return properties
 
 
 def test_there_are_six_resources_and_one_function(template: Template) -> None:
     resources = template.to_json()["Resources"]
 
     assert sorted(resource["Type"] for resource in resources.values()) == [
-        "AWS::IAM::Policy",
+        "AWS::IAM::ManagedPolicy",
         "AWS::IAM::Policy",
         "AWS::IAM::Role",
         "AWS::Lambda::Function",
@@ -92,7 +91,9 @@ def test_the_custom_resource_says_what_to_do(template: Template) -> None:
 def test_the_custom_resource_waits_for_both_policies(template: Template) -> None:
     resource = only(template, CUSTOM_RESOURCE)
 
-    assert sorted(resource["DependsOn"]) == sorted(template.find_resources("AWS::IAM::Policy"))
+    assert sorted(resource["DependsOn"]) == sorted(
+        logical_id(template, f"AWS::IAM::{kind}") for kind in ("ManagedPolicy", "Policy")
+    )
 
 
 def test_the_function_runs_the_handler(template: Template) -> None:
@@ -134,7 +135,7 @@ def test_the_role_is_for_lambda_alone_and_has_no_other_policies(template: Templa
 def test_the_handler_may_log_call_itself_and_see_its_stack(template: Template) -> None:
     group = logical_id(template, "AWS::Logs::LogGroup")
 
-    statements = policy(template, "PipelineReprocessingHandler")["PolicyDocument"]["Statement"]
+    statements = only(template, "AWS::IAM::Policy")["Properties"]["PolicyDocument"]["Statement"]
 
     [logs, itself, stack] = statements
     assert logs["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"]
@@ -153,7 +154,7 @@ def test_the_handler_may_log_call_itself_and_see_its_stack(template: Template) -
 
 
 def test_the_handler_may_reprocess_this_pipeline(template: Template) -> None:
-    [statement] = policy(template, "Backfill")["PolicyDocument"]["Statement"]
+    [statement] = pipelines_policy(template)["PolicyDocument"]["Statement"]
 
     assert statement["Action"] == [
         "iotanalytics:StartPipelineReprocessing",
@@ -166,13 +167,13 @@ def test_the_handler_may_reprocess_this_pipeline(template: Template) -> None:
 def test_both_policies_belong_to_the_role(template: Template) -> None:
     role = {"Ref": logical_id(template, "AWS::IAM::Role")}
 
-    assert policy(template, "Backfill")["Roles"] == [role]
-    assert policy(template, "PipelineReprocessingHandler")["Roles"] == [role]
+    assert pipelines_policy(template)["Roles"] == [role]
+    assert only(template, "AWS::IAM::Policy")["Properties"]["Roles"] == [role]
 
 
 def test_no_permission_is_for_everything(template: Template) -> None:
-    for resource in template.find_resources("AWS::IAM::Policy").values():
-        for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
+    for kind in ("ManagedPolicy", "Policy"):
+        for statement in only(template, f"AWS::IAM::{kind}")["Properties"]["PolicyDocument"]["Statement"]:
             assert statement["Resource"] != "*"
 
 
@@ -217,7 +218,7 @@ def test_all_constructs_of_a_stack_share_one_handler() -> None:
 
     template.resource_count_is("AWS::Lambda::Function", 1)
     template.resource_count_is("AWS::IAM::Role", 1)
-    template.resource_count_is("AWS::IAM::Policy", 4)
+    template.resource_count_is("AWS::IAM::Policy", 1)
     template.resource_count_is(CUSTOM_RESOURCE, 3)
 
 
@@ -301,10 +302,10 @@ def test_a_run_starts_after_the_pipeline_and_its_function_with_its_role() -> Non
     names = dependencies(Template.from_stack(stack))
 
     assert names == {
-        "BackfillPolicy",
         "Function",
         "FunctionServiceRole",
         "Pipeline",
+        "PipelineReprocessingHandlerPipelines2",
         "PipelineReprocessingHandlerPolicy",
     }
 
@@ -323,12 +324,12 @@ def test_a_run_starts_after_all_that_the_state_machine_needs() -> None:
     names = dependencies(Template.from_stack(stack))
 
     assert names == {
-        "BackfillPolicy",
         "Function",
         "FunctionServiceRole",
         "Machine",
         "MachineRole",
         "MachineRoleDefaultPolicy",
+        "PipelineReprocessingHandlerPipelines2",
         "PipelineReprocessingHandlerPolicy",
     }
 

@@ -51,7 +51,8 @@ def test_its_permissions_are_those_of_the_handler(readme: str) -> None:
     }.items():
         PipelineReprocessing(stack, id_, pipeline=pipeline, messages=MessageSelection.all())
 
-    policies = Template.from_stack(stack).find_resources("AWS::IAM::Policy")
+    template = Template.from_stack(stack)
+    policies = [template.find_resources(f"AWS::IAM::{kind}") for kind in ("ManagedPolicy", "Policy")]
     allowed = set(re.findall(r'"([a-z]+:[A-Z]\w+)"', json.dumps(policies)))
 
     section = readme.partition("## Permissions")[2].partition("\n## ")[0]

@@ -13,6 +13,7 @@ from aws_cdk import (
     CfnMapping,
     CfnParameter,
     CfnResource,
+    Environment,
     Fn,
     NestedStack,
     Stack,
@@ -254,28 +255,55 @@ def test_two_stacks_may_have_the_same_logical_ids() -> None:
     assert trigger("one", "one") != trigger("one", "two")
 
 
-def test_a_second_synth_of_the_same_app_gives_the_same_trigger() -> None:
-    def triggers(app: App, stack: Stack) -> list[str]:
-        template = app.synth(force=True).get_stack_artifact(stack.artifact_id).template
-        resources = template["Resources"].values()
-        return [each["Properties"]["Trigger"] for each in resources if "Trigger" in each["Properties"]]
-
-    app = App()
+def of_another_stack(app: App) -> tuple[Stack, str]:
     used = enrich(Stack(app, "Functions"), "one")
+    return Stack(app, "Telemetry"), used.attr_arn
+
+
+def of_a_nested_stack(app: App) -> tuple[Stack, str]:
     stack = Stack(app, "Telemetry")
-    nested = NestedStack(stack, "Nested")
-    inner = CfnFunction(nested, "Inner", code={"zipFile": "inner"}, role=ROLE)
-    text = f"{START}{used.attr_arn}{END}{inner.attr_arn}"
-    arn = machine(stack, text)
-    imported = StateMachine.from_state_machine_arn(stack, "Imported", arn)
-    PipelineReprocessing(
+    return stack, enrich(NestedStack(stack, "Nested"), "one").attr_arn
+
+
+def of_the_stack_around(app: App) -> tuple[Stack, str]:
+    stack = Stack(app, "Telemetry")
+    return NestedStack(stack, "Nested"), enrich(stack, "one").attr_arn
+
+
+def of_another_region(app: App) -> tuple[Stack, str]:
+    there, here = (
+        Environment(account="111122223333", region=region) for region in ("us-east-1", "eu-west-1")
+    )
+    used = enrich(Stack(app, "Functions", env=there, cross_region_references=True), "one")
+    return Stack(app, "Telemetry", env=here, cross_region_references=True), used.attr_arn
+
+
+@pytest.mark.parametrize(
+    "place", [of_another_stack, of_a_nested_stack, of_the_stack_around, of_another_region]
+)
+def test_a_second_synth_of_the_same_app_gives_the_same_trigger(
+    place: Callable[[App], tuple[Stack, str]],
+) -> None:
+    app = App()
+    stack, used = place(app)
+    imported = StateMachine.from_state_machine_arn(stack, "Imported", machine(stack, f"{START}{used}{END}"))
+    construct = PipelineReprocessing(
         stack,
         "Backfill",
         pipeline=ReprocessablePipeline.state_machine(imported),
         messages=MessageSelection.all(),
     )
 
-    assert triggers(app, stack) == triggers(app, stack) != []
+    def told() -> tuple[str, list[str]]:
+        app.synth(force=True)
+        because = stack.resolve(construct.resource.node.default_child._cfn_properties["Because"])  # type: ignore[union-attr]  # it has one
+        return stack.resolve(construct.trigger), sorted(because)
+
+    # CDK has turned the references between stacks into others meanwhile.
+    first, second = told(), told()
+
+    assert first == second
+    assert any(path.endswith("/Enrich") for path in first[1])
 
 
 def test_a_value_may_refer_to_the_same_id_in_several_stacks() -> None:

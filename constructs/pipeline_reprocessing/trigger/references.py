@@ -14,7 +14,6 @@ from typing import Any
 
 from aws_cdk import (
     CfnElement,
-    CfnResource,
     DefaultTokenResolver,
     IPostProcessor,
     IResolvable,
@@ -32,12 +31,6 @@ _NAME = re.compile(r"\$\{([^!{}][^{}]*)\}")
 _UNMADE = re.compile("0{24}[0-9a-f]{40}")
 _FOR_NESTED = "referenceto"
 """How CDK begins the names of the parameters by which a nested stack gets what it refers to."""
-
-_PIPELINES = {
-    "AWS::IoTAnalytics::Pipeline": "pipelineName",
-    "AWS::StepFunctions::StateMachine": "stateMachineName",
-}
-"""The property with the name, which may not change: another name is another pipeline, under the same logical id."""
 
 Name = Callable[[Template, str, str], str]
 """What stands for an attribute (or `Ref`) of the element with that id in that template."""
@@ -204,22 +197,6 @@ def known_to_cdk(value: object, stack: Stack, templates: Templates) -> Mapping[s
 
     Tokenization.resolve(value, scope=stack, resolver=_Resolver(take), preparing=False)
     return found
-
-
-def pipeline_of(value: object, stack: Stack) -> object:
-    """What tells the pipeline that a value leads to from others: the logical id, and the name that it was given."""
-
-    def identity(reference: Reference) -> str:
-        target = reference.target
-        if not isinstance(target, CfnElement):
-            return f"${{{reference.display_name}}}"
-        kind = target.cfn_resource_type if isinstance(target, CfnResource) else ""
-        # Protected members, as jsii spells them.
-        given = target._cfn_properties if isinstance(target, CfnResource) and kind in _PIPELINES else {}
-        name = pipeline_of(given.get(_PIPELINES.get(kind, "")), target.stack)
-        return f"${{{target.node.path} {name}}}"
-
-    return Tokenization.resolve(value, scope=stack, resolver=_Resolver(identity), preparing=False)
 
 
 class _Resolver(DefaultTokenResolver):

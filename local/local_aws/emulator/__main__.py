@@ -15,6 +15,7 @@ from local_aws.emulator import (
     custom_resources,
     functions,
     hooks,
+    iam,
     iot_analytics_gateway,
     iot_analytics_resources,
     s3,
@@ -33,6 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     hooks.check_version()
+    iam.install()
     s3.install()
     functions.install(runtime_python=arguments.runtime)
     custom_resources.install()

@@ -5,6 +5,7 @@ What is mended:
 - the function is invoked asynchronously, so a failed first invocation is repeated twice;
 - the ResponseURL looks like a pre-signed one: it has `X-Amz-Date` and a secret; an answer that AWS would not take
   (another content type, over 4,096 bytes, no physical id, other ids than asked) fails the resource;
+- an Update with another `ServiceToken` is refused;
 - a failed Create is followed by a Delete in the rollback, with the id of the FAILED answer, or with one that
   CloudFormation invents when there was none (the Create may still run then);
 - when a later resource fails in an update, a resource that was replaced gets the Update with old and new properties
@@ -116,6 +117,8 @@ def _invoke(  # noqa: PLR0917  # the parameters of the function that it replaces
     old_props: dict[str, Any] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Sends one request and waits for its answer: the physical id and the data for `Fn::GetAtt`."""
+    if old_props is not None and _has_another_token(props, old_props):
+        raise Refused("Modifying service token is not allowed.")
     as_sent = hooks.find(_CUSTOM_RESOURCE, "_normalise_resource_properties")
     token = uuid.uuid4().hex
     request: dict[str, Any] = {
@@ -250,6 +253,7 @@ def _roll_back_completely(original: Any) -> Any:
         _delete_what_failed_to_be_created(stack_id, stack, operation)
         if operation.get("is_update"):
             _send_back_what_was_replaced(stack, operation)
+            _leave_alone_what_was_not_asked(operation)
         await original(stack_name, stack_id, stack, operation, *more, **named)
 
     return roll_back_operation
@@ -288,6 +292,19 @@ def _send_back_what_was_replaced(stack: dict[str, Any], operation: dict[str, Any
         predecessor = _Predecessor(logical_id)
         current[predecessor] = {**new, "_superseded_by": old}
         operation["created"].append(predecessor)
+
+
+def _leave_alone_what_was_not_asked(operation: dict[str, Any]) -> None:
+    failed = operation.get("failed_update")
+    if failed is None:
+        return
+    logical_id, resource_type, physical_id, applied, previous, attributes = failed
+    if _is_custom(resource_type) and _has_another_token(applied or {}, previous):
+        operation["failed_update"] = (logical_id, resource_type, physical_id, None, previous, attributes)
+
+
+def _has_another_token(props: dict[str, Any], old_props: dict[str, Any]) -> bool:
+    return bool(props.get("ServiceToken") != old_props.get("ServiceToken"))
 
 
 def _delete_unless_current(original: Any) -> Any:
