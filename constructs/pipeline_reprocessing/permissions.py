@@ -221,9 +221,15 @@ class Permissions:
                     yield member
                     break
                 seen.add(name)
-                ahead |= _words(resource) | _waits_for(template, name)
+                ahead |= _words(resource) | self._waits_for(template, name)
             else:
                 independent |= seen
+
+    def _waits_for(self, template: Template, logical_id: str) -> set[str]:
+        """The ids of what a resource has to wait for, which CDK adds to the template after it was rendered."""
+        element = template.elements[logical_id]
+        dependencies = element.obtain_dependencies() if isinstance(element, CfnResource) else []
+        return {self._templates.id_of(each) for each in dependencies if isinstance(each, CfnResource)}
 
     def _problems(self, found: _Found) -> Iterator[str]:
         path = Stack.of(self._scope).node.path
@@ -397,13 +403,6 @@ def _longest(value: Any, unknown: int = _LONGEST_ARN) -> Any:
         case dict():
             return {key: _longest(item) for key, item in value.items()}
     return value
-
-
-def _waits_for(template: Template, logical_id: str) -> set[str]:
-    """The ids of what a resource has to wait for, which CDK adds to the template after it was rendered."""
-    element = template.elements[logical_id]
-    dependencies = element.obtain_dependencies() if isinstance(element, CfnResource) else []
-    return {template.ids[path] for each in dependencies if (path := each.node.path) in template.ids}
 
 
 def _words(value: object) -> set[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from aws_cdk import (
     CfnElement,
+    CfnResource,
     DefaultTokenResolver,
     IPostProcessor,
     IResolvable,
@@ -128,14 +129,14 @@ class References:
         """The value that another stack gives by way of that element, and where it stands."""
         resource = template.resource(logical_id)
         if attribute == "Ref" and logical_id.startswith(_FOR_NESTED):
-            parent = template.stack.nested_stack_parent
-            if template.made_by and parent:
-                there = self.templates.template(parent)
-                given = there.resource(there.ids[template.made_by])["Properties"].get("Parameters", {})
+            nested = template.stack.nested_stack_resource
+            if isinstance(nested, CfnResource):
+                there, made_by = self.templates.place_of(nested)
+                given = there.resource(made_by)["Properties"].get("Parameters", {})
                 return (given[logical_id], Place(there)) if logical_id in given else None
         if resource.get("Type") == "AWS::CloudFormation::Stack" and attribute.startswith("Outputs."):
             path = template.elements[logical_id].node.path
-            return self._output(lambda there: there.made_by == path, attribute.removeprefix("Outputs."))
+            return self._output(lambda there: _made_by(there) == path, attribute.removeprefix("Outputs."))
         if resource.get("Type") == "Custom::CrossRegionExportReader":
             for there in self.templates.all:
                 for writer in there.section("Resources").values():
@@ -180,6 +181,12 @@ class References:
             if unmade in self.templates.triggers:
                 text = text.replace(unmade, self.templates.triggers[unmade].for_others())
         return text
+
+
+def _made_by(template: Template) -> str | None:
+    """The path of the resource that makes a nested stack."""
+    resource = template.stack.nested_stack_resource
+    return resource.node.path if resource else None
 
 
 def known_to_cdk(value: object, stack: Stack, templates: Templates) -> Mapping[str, list[Template]]:

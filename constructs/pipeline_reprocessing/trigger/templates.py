@@ -8,14 +8,24 @@ asks for dependencies: everything is defined then, and Aspects have run. What re
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsii
-from aws_cdk import CfnElement, CfnResource, ISynthesisSession, LegacyStackSynthesizer, Stack, Stage, Token
+from aws_cdk import (
+    CfnElement,
+    CfnResource,
+    ISynthesisSession,
+    LegacyStackSynthesizer,
+    NestedStack,
+    Stack,
+    Stage,
+    Token,
+)
 from aws_cdk.aws_s3_assets import Asset
 from aws_cdk.cx_api import CloudAssemblyBuilder
 from constructs import IConstruct
@@ -46,8 +56,6 @@ class Template:
     def __init__(self, stack: Stack, document: Mapping[str, Any], elements: Mapping[str, CfnElement]) -> None:
         self.stack = stack
         self.path = stack.node.path
-        self.made_by = resource.node.path if (resource := stack.nested_stack_resource) else None
-        """The path of the resource that makes a nested stack."""
         self.region, self.account = (
             None if Token.is_unresolved(place) else place for place in (stack.region, stack.account)
         )
@@ -66,11 +74,6 @@ class Template:
 
     def __contains__(self, logical_id: str) -> bool:
         return logical_id in self.section("Resources") or logical_id in self.section("Parameters")
-
-    @cached_property
-    def ids(self) -> Mapping[str, str]:
-        """The logical ids by construct path."""
-        return {element.node.path: logical_id for logical_id, element in self.elements.items()}
 
     @cached_property
     def identity(self) -> str:
@@ -117,17 +120,26 @@ class Templates:
             self._kept.clear()
         path = stack.node.path
         if path not in self._kept:
-            self.is_rendering = True
-            try:
+            with self._rendering():
                 self._kept[path] = Template(stack, _rendered(stack), _elements(stack))
-            finally:
-                self.is_rendering = False
         return self._kept[path]
+
+    def id_of(self, element: CfnElement) -> str:
+        """The element's logical id, as the templates here have it."""
+        with self._rendering():
+            return str(element.stack.resolve(element.logical_id))
+
+    @contextmanager
+    def _rendering(self) -> Iterator[None]:
+        before, self.is_rendering = self.is_rendering, True
+        try:
+            yield
+        finally:
+            self.is_rendering = before
 
     def place_of(self, resource: CfnResource) -> tuple[Template, str]:
         """The template in which the resource stands, and its logical id there."""
-        template = self.template(resource.stack)
-        return template, template.ids[resource.node.path]
+        return self.template(resource.stack), self.id_of(resource)
 
     @cached_property
     def all(self) -> list[Template]:
@@ -171,12 +183,11 @@ def _rendered(stack: Stack) -> Mapping[str, Any]:
 
 
 def _elements(stack: Stack) -> Mapping[str, CfnElement]:
-    path = stack.node.path
-    elements = [
-        part
-        for part in stack.node.find_all()
-        if isinstance(part, CfnElement) and part.stack.node.path == path
-    ]
+    parts = stack.node.find_all()
+    elements = [part for part in parts if isinstance(part, CfnElement)]
+    if any(isinstance(part, NestedStack) for part in parts):
+        path = stack.node.path
+        elements = [element for element in elements if element.stack.node.path == path]
     ids = stack.resolve([element.logical_id for element in elements])  # one call for all is much faster
     return dict(zip(ids, elements, strict=True))
 
