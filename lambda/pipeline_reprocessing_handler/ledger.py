@@ -55,6 +55,11 @@ class Record:
     notes: Mapping[str, datetime] = field(default_factory=dict)
     """Each note, and when it was made; the oldest first."""
 
+    @property
+    def came_at(self) -> tuple[datetime, datetime]:
+        """Orders requests also where several were made in one second, which is all that a ResponseURL tells."""
+        return self.made_at, min(self.notes.values(), default=self.made_at)
+
     def said(self, subject: str) -> str | None:
         """What the oldest note on a subject says."""
         return next((note.partition("~")[2] for note in self.notes if note.startswith(f"{subject}~")), None)
@@ -82,6 +87,10 @@ class Record:
     @property
     def answered_at(self) -> datetime | None:
         return next((at for note, at in self.notes.items() if note.startswith("answer~")), None)
+
+    @property
+    def has_failed(self) -> bool:
+        return (self.said("answer") or "").endswith("~FAILED")
 
     @property
     def has_succeeded(self) -> bool:
@@ -190,7 +199,7 @@ class Ledger:
             if record.is_deploy and record.is_answered and record.made_at < self._not_made_before:
                 settled.add(request_id)
         own = records.pop(self._request_id)
-        return History(own, tuple(sorted(records.values(), key=lambda each: each.made_at, reverse=True)))
+        return History(own, tuple(sorted(records.values(), key=lambda each: each.came_at, reverse=True)))
 
     def _create(self, name: str, *, in_doubt: bool = False) -> bool:
         try:

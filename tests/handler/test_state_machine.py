@@ -458,7 +458,7 @@ def test_an_execution_that_was_never_started_is_looked_for_half_a_minute(
 
 
 @pytest.mark.parametrize(("ago", "looks"), [(30, 1), (28, 2), (24, 4)])
-def test_the_execution_of_an_answered_request_may_still_be_listed_late(
+def test_the_execution_of_a_request_that_failed_may_be_listed_late(
     replay: StateMachinePipeline,
     request_: Invocation,
     states: Stubber,
@@ -467,13 +467,22 @@ def test_the_execution_of_an_answered_request_may_still_be_listed_late(
     looks: int,
 ) -> None:
     answered_at = real_aws.clock.now() - timedelta(seconds=ago)
-    answered = Record("request-9", NOW, {"answer~Create~SUCCESS": answered_at})
+    answered = Record("request-9", NOW, {"answer~Create~FAILED": answered_at})
     for _ in range(looks):
         states.add_client_error("describe_execution", "ExecutionDoesNotExist")
 
-    assert replay.started_run(request_, answered) == execution_name(request_, "request-9")
+    assert replay.started_run(request_, answered) is None
 
     states.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize("status", ["SUCCESS", "WAITING"])
+def test_the_execution_of_a_request_that_succeeded_is_not_looked_for(
+    replay: StateMachinePipeline, request_: Invocation, status: str
+) -> None:
+    answered = Record("request-9", NOW, {f"answer~Create~{status}": NOW})
+
+    assert replay.started_run(request_, answered) == execution_name(request_, "request-9")
 
 
 def test_a_run_is_cancelled_with_its_cause(replay: StateMachinePipeline, states: Stubber) -> None:

@@ -217,3 +217,18 @@ def test_a_rollback_that_arrives_again_before_its_answer_is_listed_starts_nothin
     assert world.service.of(last(world, "Update").request_id)
     assert len(world.runs) == 3
     check(world)
+
+
+def test_a_rollback_ends_the_run_of_the_later_of_two_deploys_of_one_second(service: Service) -> None:
+    with World(service.kind, runs=[RunPlan(takes=5), LONG]) as world:
+        world.deploy(reprocessing(service.kind, timeout=None))
+        world.let_pass(60)
+        # Only what tells why has changed: that is answered at once.
+        deploy(world, reprocessing(service.kind, timeout=None, because="Telemetry"), 0.1)
+        while world.cloudformation.is_busy:
+            world.let_pass(0.1)
+        world.meanwhile(0.2, lambda: world.cloudformation.interrupt("sibling"))
+        world.deploy(reprocessing(service.kind, timeout=None, trigger="t2"))
+
+    assert states(world) == ["SUCCEEDED", "CANCELLED"]
+    check(world)

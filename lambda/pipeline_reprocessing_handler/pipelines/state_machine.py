@@ -68,11 +68,13 @@ class StateMachinePipeline:
 
     def started_run(self, request: Invocation, record: Record) -> str | None:
         name, clock = execution_name(request, record.request_id), self._aws.clock
-        # Not less after an answer: what was in doubt when it was given may take effect later.
+        if record.is_answered and not record.has_failed:
+            return name
+        # Not less after a failure: a start that was in doubt may take effect later.
         until = min(record.answered_at or clock.now(), clock.now()) + LISTED_WITHIN
         while self.status(name).state is State.UNKNOWN:
             if clock.now() >= until:
-                return name if record.is_answered else None
+                return None
             clock.sleep(2.0)
         return name
 
