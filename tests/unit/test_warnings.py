@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, CfnParameter, CfnResource, CfnStack, CustomResource, Stack
+from aws_cdk import App, Aws, CfnCondition, CfnParameter, CfnResource, CfnStack, CustomResource, Fn, Stack
 from aws_cdk.assertions import Annotations, Match
 from aws_cdk.aws_iotanalytics import CfnPipeline
 from aws_cdk.aws_lambda import Code, Function, Runtime
@@ -134,6 +134,10 @@ UNSEEN: dict[str, tuple[Callable[[Stack], IStateMachine], str]] = {
         ),
         "'Telemetry/Replay'",
     ),
+    "another app's export": (
+        lambda stack: invoking(stack, Fn.import_value("enrich")),
+        "the function 'Fn::ImportValue:enrich'",
+    ),
     "a parameter as the function's name": (
         lambda stack: invoking(stack, CfnParameter(stack, "Name").value_as_string),
         "the function 'Name.Ref'",
@@ -183,7 +187,24 @@ def test_an_activity_that_names_an_unknown_function_is_warned_of() -> None:
     assert "the function 'enrich', which 'Telemetry/Pipeline' uses" in warning
 
 
+def either(stack: Stack) -> IStateMachine:
+    """A machine that invokes one of two functions of the app, as a condition says."""
+    there = CfnCondition(stack, "There", expression=Fn.condition_equals(Aws.REGION, "eu-west-1"))
+    names = [
+        Function(
+            stack,
+            name,
+            code=Code.from_inline("one"),
+            handler="index.handler",
+            runtime=Runtime.PYTHON_3_14,
+        ).function_arn
+        for name in ("One", "Two")
+    ]
+    return invoking(stack, Fn.condition_if(there.logical_id, *names).to_string())
+
+
 SEEN: dict[str, Callable[[Stack], IStateMachine]] = {
+    "either of two functions of the app": either,
     "a function of the app": lambda stack: invoking(stack, function(stack).function_arn),
     "a function of the app by its name": lambda stack: invoking(
         stack, str(function(stack, function_name="enrich") and "enrich")

@@ -20,7 +20,7 @@ from constructs import IConstruct
 
 from pipeline_reprocessing.trigger.machines import definition_in
 from pipeline_reprocessing.trigger.names import named_in
-from pipeline_reprocessing.trigger.references import Place, References, canonical, known_to_cdk
+from pipeline_reprocessing.trigger.references import FOLLOWED, Place, References, canonical, known_to_cdk
 from pipeline_reprocessing.trigger.relevant import (
     Opaque,
     deciding_parts,
@@ -34,8 +34,6 @@ from pipeline_reprocessing.trigger.watch import Watch
 
 _SECRET = re.compile("secret|password|apikey|privatekey", re.IGNORECASE)
 """Attributes whose values are secret."""
-FOLLOWED = re.compile(r"\$\{[0-9a-f]{64}\}")
-"""What stands for what was followed."""
 NEVER_CHANGES = re.compile(r":(?:function|stateMachine):[\w-]+:\d+(?![\w-])")
 """The ARN of a version."""
 _ITSELF = f"${{{'0' * 64}}}"
@@ -250,7 +248,7 @@ class Graph:
             node.content = content(node)
             node.digest = digest([kind, node.content])
             text = canonical(node.content)  # what was left out of it needs no value either
-            node.values = {name: value for name, value in node.values.items() if f"${{{name}}}" in text}
+            node.values = {name: value for name, value in node.values.items() if name in text}
             self._open.pop()
         return f"${{{self.nodes[key].digest}}}" if self.nodes[key].digest else _ITSELF
 

@@ -27,6 +27,8 @@ from aws_cdk import (
 
 from pipeline_reprocessing.trigger.templates import Template, Templates
 
+FOLLOWED = re.compile(r"\$\{[0-9a-f]{64}\}")
+"""What stands for what was followed."""
 _NAME = re.compile(r"\$\{([^!{}][^{}]*)\}")
 """A name in `Fn::Sub`; `${!this}` is none."""
 _UNMADE = re.compile("0{24}[0-9a-f]{40}")
@@ -83,8 +85,7 @@ class References:
             case {"Fn::Sub": [str(text), {**variables}]} if len(value) == 1:
                 return self._text(text, of(variables), place)
             case {"Fn::Join": [str(separator), [*items]]} if len(value) == 1:
-                parts = [*map(of, items)]
-                return separator.join(parts) if _are_texts(parts) else {"Fn::Join": [separator, parts]}
+                return separator.join(_text_of(of(item)) for item in items)
             case {"Fn::ImportValue": name} if len(value) == 1:
                 found = self._exported(of(name))
                 return {"Fn::ImportValue": of(name)} if found is None else self.replaced(*found)
@@ -116,8 +117,8 @@ class References:
         if not found:
             return None
         # Several stacks may have the id, and the value refer to each of them.
-        texts = [self._in(template, logical_id, attribute) for template in found]
-        return "".join(texts) if _are_texts(texts) else texts[0]
+        values = [self._in(template, logical_id, attribute) for template in found]
+        return values[0] if len(values) == 1 else "".join(map(_text_of, values))
 
     def _in(self, template: Template, logical_id: str, attribute: str) -> Any:
         handed_on = self._handed_on(template, logical_id, attribute)
@@ -158,18 +159,15 @@ class References:
                     return output["Value"], Place(template)
         return None
 
-    def _text(self, text: str, variables: Mapping[str, Any], place: Place) -> Any:
-        values = {name: value for name, value in variables.items() if not isinstance(value, str)}
-
+    def _text(self, text: str, variables: Mapping[str, Any], place: Place) -> str:
         def of(match: re.Match[str]) -> str:
             if match[1] in variables:
-                return str(variables.get(match[1], "")) if match[1] not in values else match[0]
+                return _text_of(variables[match[1]])
             name, _, attribute = match[1].partition(".")
             known = self._attribute(name, attribute or "Ref", place)
-            return known if isinstance(known, str) else match[0]
+            return match[0] if known is None else _text_of(known)
 
-        replaced = _NAME.sub(of, self._plain(text, place.template))
-        return {"Fn::Sub": [replaced, values]} if values else replaced
+        return _NAME.sub(of, self._plain(text, place.template))
 
     def _plain(self, text: str, template: Template) -> str:
         """The text with the names of the stack's own region and account, and with the triggers of others in it."""
@@ -221,8 +219,13 @@ class _Resolver(DefaultTokenResolver):
         return super().resolve_token(token, context, post_processor)
 
 
-def _are_texts(parts: list[Any]) -> bool:
-    return all(isinstance(part, str) for part in parts)
+def _text_of(part: Any) -> str:
+    """The part of a text; in the form of a reference where only the deploy knows it."""
+    if isinstance(part, str):
+        return part
+    plain = canonical(part)
+    unknown = re.sub('[{}"$]', "", FOLLOWED.sub("", plain))
+    return f"${{{unknown}}}" + "".join(FOLLOWED.findall(plain))
 
 
 def canonical(value: object) -> str:

@@ -11,9 +11,9 @@ from aws_cdk.aws_s3_assets import Asset
 from constructs import IConstruct
 
 from pipeline_reprocessing.trigger.definitions import called
-from pipeline_reprocessing.trigger.graph import FOLLOWED, NEVER_CHANGES, Graph, Node
+from pipeline_reprocessing.trigger.graph import NEVER_CHANGES, Graph, Node
 from pipeline_reprocessing.trigger.names import NAMING_KEYS, named_in
-from pipeline_reprocessing.trigger.references import canonical
+from pipeline_reprocessing.trigger.references import FOLLOWED, canonical
 from pipeline_reprocessing.trigger.templates import path_of
 
 _ARN = re.compile(
