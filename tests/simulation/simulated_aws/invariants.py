@@ -269,7 +269,7 @@ def a_new_run_comes_after_the_end_of_the_last(world: World) -> None:
                 continue
             asked = any(when <= later.created for when, _ in run.cancels)
             request = _request(world, later.owner or "")
-            was_left = _was_left(_request(world, run.owner), request)
+            was_left = _was_left(world, _request(world, run.owner), request)
             _require(
                 asked or was_left or run.state(later.created) != "RUNNING",
                 f"run {later.id} started while {run.id} went on",
@@ -545,10 +545,15 @@ def _is_removed(world: World, request: Request, when: float) -> bool:
     )
 
 
-def _was_left(earlier: Request, later: Request) -> bool:
+def _was_left(world: World, earlier: Request, later: Request) -> bool:
     """Whether the resource was removed in between, and its run left alone."""
-    is_another = later.type == "Create" or later.event["StackId"] != earlier.event["StackId"]
-    return bool(is_another and earlier.event["ResourceProperties"]["OnRemoval"] == "LEAVE")
+    was_made_again = any(
+        request.type == "Create"
+        and request.logical_id == later.logical_id
+        and earlier.made < request.made <= later.made
+        for request in world.requests
+    )
+    return bool(was_made_again and earlier.event["ResourceProperties"]["OnRemoval"] == "LEAVE")
 
 
 def _pipeline_of(request: Request) -> str:
