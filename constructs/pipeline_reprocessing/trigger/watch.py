@@ -35,7 +35,6 @@ class Watch:
     """
 
     IGNORED_ENVIRONMENT: ClassVar = (
-        "AWS_LAMBDA_EXEC_WRAPPER",
         "DD_*",
         "LOG_LEVEL",
         "NEW_RELIC_*",
