@@ -232,3 +232,18 @@ def test_a_rollback_ends_the_run_of_the_later_of_two_deploys_of_one_second(servi
 
     assert states(world) == ["SUCCEEDED", "CANCELLED"]
     check(world)
+
+
+def test_a_start_that_a_new_policy_held_up_is_not_sent_in_vain(service: Service) -> None:
+    with World(service.kind) as world:
+        world.deploy(reprocessing(service.kind, on_rollback="REPROCESS"))
+        world.network.denied_until["meters"] = world.now + 40
+        deploy(
+            world, reprocessing(service.kind, trigger="t2", pipeline="meters", on_rollback="REPROCESS"), 1.1
+        )
+        world.cloudformation.send_again(world.requests[-1])
+        world.cloudformation.interrupt("cancel")
+        world.timeline.run()
+
+    assert all(run.pipeline != "meters" for run in world.runs)
+    check(world)

@@ -17,7 +17,7 @@ from pipeline_reprocessing_handler.aws import Aws
 from pipeline_reprocessing_handler.aws_errors import Conflict, Fault, Unclear, Unreachable
 from pipeline_reprocessing_handler.clients import READ_TIMEOUT
 from pipeline_reprocessing_handler.invocation import START_BY, Invocation
-from pipeline_reprocessing_handler.ledger import Ledger, Record
+from pipeline_reprocessing_handler.ledger import LISTED_WITHIN, Ledger, Record
 from pipeline_reprocessing_handler.validation import Failure
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,8 @@ class StartOnce:
                 if not run_id and has_claim:
                     # A note that was just made may be missing from the next reading.
                     bookmark = record.said("before") or bookmark or self._note_bookmark()
+                    if self._clock.now() > claimed_at + LISTED_WITHIN:
+                        still_wanted()  # the bookmark has taken long
                     until = min(claimed_at + SEND_FOR, start_by)
                     run_id = self._send(request, bookmark, attempt, until, still_wanted)
             except _InDoubt:

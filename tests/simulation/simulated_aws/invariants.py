@@ -366,7 +366,10 @@ def a_success_leaves_its_run_alone(world: World) -> None:
 
 
 def a_settled_request_ends_nothing_of_others(world: World) -> None:
-    """An Update that was answered, or that a later request has followed to its answer, cancels no other request's run."""
+    """An Update that was answered, or that a later request has followed to its answer, cancels no other request's run.
+
+    An invocation that began before may still do so: its deploy was going on when it decided.
+    """
     requests = {request.request_id: request for request in world.requests}
     for run in world.runs:
         for when, by in run.cancels:
@@ -374,7 +377,7 @@ def a_settled_request_ends_nothing_of_others(world: World) -> None:
             if request is None or request.type != "Update" or run.owner == by:
                 continue
             settled = [
-                later
+                later.accepted.time
                 for later in world.requests
                 if later.type == "Update"
                 and later.logical_id == request.logical_id
@@ -382,7 +385,16 @@ def a_settled_request_ends_nothing_of_others(world: World) -> None:
                 and later.accepted
                 and later.accepted.time < when
             ]
-            _require(not settled, f"run {run.id} was cancelled at {when:.0f} by a settled request", request)
+            began_before = any(
+                invocation.request_id == by and invocation.started < min(settled) and invocation.ended >= when
+                for invocation in world.functions.invocations
+                if settled
+            )
+            _require(
+                not settled or began_before,
+                f"run {run.id} was cancelled at {when:.0f} by a settled request",
+                request,
+            )
 
 
 def a_failure_has_a_cause(world: World) -> None:

@@ -241,3 +241,14 @@ def scenarios(draw: st.DrawFn, *, fair: bool) -> Scenario:
         foreign_runs=tuple(draw(_FOREIGN_RUNS)),
         strays=tuple(draw(_STRAYS)),
     )
+
+
+@st.composite
+def in_doubt(draw: st.DrawFn) -> Scenario:
+    """A fair story in which one call that changes something gets no clear answer."""
+    scenario = draw(scenarios(fair=True))
+    start, _, cancel = _SERVICE[scenario.kind]
+    operation = draw(st.sampled_from([start, cancel, "invoke"]))
+    return replace(
+        scenario, faults=(Fault(operation, draw(st.sampled_from(UNCLEAR)), draw(st.sampled_from([1, 2]))),)
+    )
