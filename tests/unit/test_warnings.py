@@ -66,6 +66,11 @@ def handed_over(stack: Stack, arn: str) -> IStateMachine:
     return StateMachine.from_state_machine_arn(stack, "Replay", arn)
 
 
+def of_a_named_function(stack: Stack) -> IStateMachine:
+    function(stack, function_name="enrich")
+    return invoking(stack, "enrich")
+
+
 def of_a_machine_of_sam(stack: Stack) -> IStateMachine:
     properties = {"DefinitionUri": "s3://definitions/replay.json"}
     resource = CfnResource(stack, "Sam", type="AWS::Serverless::StateMachine", properties=properties)
@@ -206,9 +211,7 @@ def either(stack: Stack) -> IStateMachine:
 SEEN: dict[str, Callable[[Stack], IStateMachine]] = {
     "either of two functions of the app": either,
     "a function of the app": lambda stack: invoking(stack, function(stack).function_arn),
-    "a function of the app by its name": lambda stack: invoking(
-        stack, str(function(stack, function_name="enrich") and "enrich")
-    ),
+    "a function of the app by its name": of_a_named_function,
     "a version by its ARN": lambda stack: invoking(stack, f"{FUNCTION}:7"),
     "a version and a qualifier": lambda stack: running(
         stack, "arn:aws:states:::lambda:invoke", FunctionName=FUNCTION, Qualifier="7"
