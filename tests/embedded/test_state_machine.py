@@ -31,13 +31,14 @@ class Replay:
     name: str
     deploys: int = 0
 
-    def deploy(self, state: State, *, wait: Wait | None = None, unit: str = "celsius") -> CdkResult:
+    def deploy(self, state: State, *, wait: Wait | None = None, value: str = "celsius") -> CdkResult:
         """Deploys the stack with that state, whether it succeeds or not; the definition names a parameter's value."""
         self.deploys += 1
         app = cdk.App(outdir=str(self.folder / f"{self.name}-{self.deploys}"))
         stack = cdk.Stack(app, self.name)
         parameter = cdk.CfnParameter(stack, "Unit").value_as_string
-        definition = json.dumps({"Comment": parameter, "StartAt": "Only", "States": {"Only": state}})
+        unit = {"Type": "Pass", "Result": parameter, "ResultPath": "$.unit", "Next": "Only"}
+        definition = json.dumps({"StartAt": "Unit", "States": {"Unit": unit, "Only": state}})
         machine = StateMachine(stack, "Machine", definition_body=DefinitionBody.from_string(definition))
         backfill = PipelineReprocessing(
             stack,
@@ -50,7 +51,7 @@ class Replay:
         cdk.CfnOutput(stack, "RunId", value=backfill.reprocessing_id)
         cdk.CfnOutput(stack, "RunStart", value=backfill.start_time)
         app.synth()
-        return self.aws.cdk("deploy", self.name, "--parameters", f"Unit={unit}", app=app.outdir)
+        return self.aws.cdk("deploy", self.name, "--parameters", f"Unit={value}", app=app.outdir)
 
     def executions(self) -> list[dict[str, Any]]:
         """Every execution, the oldest first."""
@@ -115,6 +116,6 @@ def test_a_value_that_only_the_deploy_knows_reprocesses_when_it_changes(replay: 
     replay.deploy(DONE).check()
     assert len(replay.executions()) == 1
 
-    replay.deploy(DONE, unit="fahrenheit").check()
+    replay.deploy(DONE, value="fahrenheit").check()
 
     assert [execution["status"] for execution in replay.executions()] == ["SUCCEEDED", "SUCCEEDED"]

@@ -244,11 +244,11 @@ def scenarios(draw: st.DrawFn, *, fair: bool) -> Scenario:
 
 
 @st.composite
-def in_doubt(draw: st.DrawFn) -> Scenario:
-    """A fair story in which one call that changes something gets no clear answer."""
+def in_trouble(draw: st.DrawFn) -> Scenario:
+    """A fair story in which a call that changes something gets no clear answer, or is throttled for as long as is fair."""
     scenario = draw(scenarios(fair=True))
     start, _, cancel = _SERVICE[scenario.kind]
-    operation = draw(st.sampled_from([start, cancel, "invoke"]))
-    return replace(
-        scenario, faults=(Fault(operation, draw(st.sampled_from(UNCLEAR)), draw(st.sampled_from([1, 2]))),)
-    )
+    operation, trouble = draw(st.sampled_from([start, cancel, "invoke"])), draw(st.sampled_from(UNCLEAR))
+    throttled = Fault(operation, Trouble.THROTTLED, times=FAIR_REPEATS)
+    unclear = Fault(operation, trouble, draw(st.sampled_from([1, 2])))
+    return replace(scenario, faults=(draw(st.sampled_from([throttled, unclear])),))
