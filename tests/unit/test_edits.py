@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, CfnParameter, CfnResource, Duration, Environment, Fn, Stack, Tags
+from aws_cdk import (
+    App,
+    CfnCondition,
+    CfnParameter,
+    CfnResource,
+    CustomResource,
+    Duration,
+    Environment,
+    Fn,
+    NestedStack,
+    Stack,
+    Tags,
+)
 from aws_cdk.assertions import Template
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_lambda import (
@@ -21,9 +33,11 @@ from aws_cdk.aws_lambda import (
     Tracing,
 )
 from aws_cdk.aws_stepfunctions import DefinitionBody, StateMachine
+from aws_cdk.cloudformation_include import CfnInclude
 
 from pipeline_reprocessing import MessageSelection, PipelineReprocessing, ReprocessablePipeline, Watch
 from pipeline_reprocessing.testing import assert_replays, assert_replays_nothing
+from pipeline_reprocessing.trigger.trigger import Trigger
 
 LAYER = "arn:aws:lambda:eu-west-1:111122223333:layer:{}:{}"
 
@@ -284,6 +298,204 @@ def test_a_late_value_that_decides_no_data_is_not_handed_on() -> None:
     [found] = Template.from_stack(stack).find_resources("Custom::PipelineReprocessing").values()
 
     assert "Values" not in found["Properties"]
+
+
+def containers(**environment: Any) -> Make:
+    """A task definition whose container has that environment."""
+
+    def make(stack: Stack) -> str:
+        variables = [{"Name": name, "Value": value(stack)} for name, value in environment.items()]
+        properties = {"ContainerDefinitions": [{"Image": "clean:1", "Environment": variables}]}
+        return CfnResource(stack, "Used", type="AWS::ECS::TaskDefinition", properties=properties).ref
+
+    return make
+
+
+def test_a_function_that_a_container_names_is_followed() -> None:
+    def naming(code: str) -> Template:
+        return app(containers(NEXT=lambda stack: enrich(stack, code=Code.from_inline(code)).function_arn))
+
+    assert_replays_nothing(naming("one"), naming("one"))
+    assert_replays(naming("one"), naming("two"), because="Telemetry/Enrich")
+
+
+def test_a_parameter_in_a_container_is_handed_on() -> None:
+    template = app(containers(UNIT=lambda stack: CfnParameter(stack, "Unit").value_as_string))
+
+    [found] = template.find_resources("Custom::PipelineReprocessing").values()
+
+    assert found["Properties"]["Values"]["Unit.Ref"] == {"Ref": "Unit"}
+
+
+def raw_function(**properties: Any) -> Make:
+    def make(stack: Stack) -> str:
+        CfnCondition(stack, "There", expression=Fn.condition_equals(stack.region, "eu-west-1"))
+        CfnParameter(stack, "Layers", type="CommaDelimitedList", default="a")
+        given = {"Code": {"ZipFile": "one"}, "Handler": "index.handler", "Runtime": "python3.14"}
+        return CfnResource(
+            stack, "Used", type="AWS::Lambda::Function", properties={**given, **properties}
+        ).ref
+
+    return make
+
+
+def test_layers_that_are_no_list_count() -> None:
+    def either(version: int) -> Template:
+        layers = {"Fn::If": ["There", [LAYER.format("units", version)], []]}
+        return app(raw_function(Layers=layers))
+
+    assert_replays(either(1), either(2), because="Telemetry/Used")
+    [found] = (
+        app(raw_function(Layers={"Ref": "Layers"})).find_resources("Custom::PipelineReprocessing").values()
+    )
+    assert "Layers.Ref" in found["Properties"]["Values"]
+
+
+@pytest.mark.parametrize("place", ["DefinitionS3Location", "DefinitionUri"])
+def test_what_is_substituted_in_a_definition_that_is_elsewhere_counts(place: str) -> None:
+    kind = (
+        "AWS::StepFunctions::StateMachine"
+        if place == "DefinitionS3Location"
+        else "AWS::Serverless::StateMachine"
+    )
+
+    def substituted(unit: str) -> Template:
+        properties = {
+            place: {"Bucket": "definitions", "Key": "replay.json"},
+            "DefinitionSubstitutions": {"Unit": unit},
+        }
+        return app(lambda stack: resource(stack, kind, properties))
+
+    assert_replays_nothing(substituted("celsius"), substituted("celsius"))
+    assert_replays(substituted("celsius"), substituted("kelvin"), because="Telemetry/Used")
+
+
+def test_what_sam_gives_to_all_functions_counts(tmp_path: Path) -> None:
+    def included(unit: str) -> Template:
+        path = tmp_path / f"{unit}.json"
+        function = {"Type": "AWS::Serverless::Function", "Properties": {"InlineCode": "one"}}
+        shared = {"Function": {"Environment": {"Variables": {"UNIT": unit}}, "Handler": "index.handler"}}
+        path.write_text(
+            json.dumps(
+                {
+                    "Transform": "AWS::Serverless-2016-10-31",
+                    "Globals": shared,
+                    "Resources": {"Enrich": function},
+                }
+            ),
+            encoding="utf-8",
+        )
+
+        def make(stack: Stack) -> str:
+            CfnInclude(stack, "Included", template_file=str(path))
+            return Fn.get_att("Enrich", "Arn").to_string()
+
+        return app(make)
+
+    assert_replays_nothing(included("celsius"), included("celsius"))
+    assert_replays(included("celsius"), included("kelvin"), because="Telemetry/Included/Enrich")
+
+
+def test_a_parameter_that_is_given_to_a_nested_stack_counts() -> None:
+    def given(factor: str) -> Template:
+        def make(stack: Stack) -> Function:
+            nested = NestedStack(stack, "Nested", parameters={"Factor": factor})
+            value = CfnParameter(nested, "Factor").value_as_string
+            return Function(
+                nested,
+                "Enrich",
+                code=Code.from_inline("one"),
+                handler="index.handler",
+                runtime=Runtime.PYTHON_3_14,
+                environment={"FACTOR": value},
+            )
+
+        return app(make)
+
+    assert_replays_nothing(given("2"), given("2"))
+    assert_replays(given("2"), given("3"), because="Telemetry/Nested/Enrich")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"Environment": "test"}, {"Environment": "production"}),
+        ({"Memory": 1}, {"Memory": 2}),
+        ({"Layers": {"a": 1}}, {"Layers": {"a": 2}}),
+        ({"Command": {"Cpu": 1}}, {"Command": {"Cpu": 2}}),
+        ({"Code": {"Key": "a" * 64, "Unit": 1}}, {"Code": {"Key": "a" * 64, "Unit": 2}}),
+    ],
+)
+def test_all_that_a_custom_resource_is_told_counts(before: dict[str, Any], after: dict[str, Any]) -> None:
+    def told(properties: dict[str, Any]) -> Template:
+        stack = Stack(App(), "Telemetry")
+        token = "arn:aws:sns:eu-west-1:111122223333:topic"  # no password
+        custom = CustomResource(stack, "Units", service_token=token, properties=properties)
+        pipeline = ReprocessablePipeline.iot_analytics_named("telemetry")
+        PipelineReprocessing(
+            stack, "Backfill", pipeline=pipeline, messages=MessageSelection.all(), rerun_on=[custom]
+        )
+        return Template.from_stack(stack)
+
+    assert_replays_nothing(told(before), told(before))
+    assert_replays(told(before), told(after), because="Units")
+
+
+def test_a_folder_that_looks_like_a_hash_is_a_folder() -> None:
+    def stored(name: str) -> Template:
+        return app(raw_function(Code={"S3Bucket": "code", "S3Key": f"{'a' * 64}/{name}.zip"}))
+
+    assert_replays(stored("one"), stored("two"), because="Telemetry/Used")
+
+
+def test_another_target_of_a_reference_is_told() -> None:
+    def naming(first: str, second: str) -> Template:
+        def make(stack: Stack) -> Function:
+            names = {
+                name: Function(
+                    stack,
+                    name,
+                    code=Code.from_inline(name),
+                    handler="index.handler",
+                    runtime=Runtime.PYTHON_3_14,
+                ).function_name
+                for name in ("One", "Two")
+            }
+            return enrich(stack, environment={"FIRST": names[first], "SECOND": names[second]})
+
+        return app(make)
+
+    assert_replays(naming("One", "Two"), naming("Two", "One"), because="Telemetry/Enrich")
+
+
+def test_triggers_in_environments_are_made_once_each() -> None:
+    stack = Stack(App(), "Telemetry")
+    pipeline, given = ReprocessablePipeline.iot_analytics_named("telemetry"), "none"
+    for number in range(12):
+        functions = [
+            CfnFunction(
+                stack,
+                f"Function{number}{name}",
+                code={"zipFile": "one"},
+                role="arn:aws:iam::111122223333:role/telemetry",
+                environment={"variables": {"BEFORE": given}},
+            )
+            for name in ("A", "B")
+        ]
+        given = PipelineReprocessing(
+            stack,
+            f"Backfill{number}",
+            pipeline=pipeline,
+            messages=MessageSelection.all(),
+            rerun_on=functions,
+        ).trigger
+    looked: list[object] = []
+    look = Trigger._look
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trigger, "_look", lambda self: (looked.append(self), look(self))[1])
+        Template.from_stack(stack)
+
+    assert len(looked) <= 24
 
 
 def test_only_what_changed_is_told() -> None:

@@ -19,7 +19,7 @@ from aws_cdk.aws_s3_assets import Asset
 from constructs import IConstruct
 
 from pipeline_reprocessing.trigger.machines import definition_in
-from pipeline_reprocessing.trigger.names import named_in
+from pipeline_reprocessing.trigger.names import FUNCTIONS, named_in
 from pipeline_reprocessing.trigger.references import FOLLOWED, Place, References, canonical, known_to_cdk
 from pipeline_reprocessing.trigger.relevant import (
     Opaque,
@@ -28,6 +28,7 @@ from pipeline_reprocessing.trigger.relevant import (
     is_followed,
     ours,
     owner,
+    without_locations,
 )
 from pipeline_reprocessing.trigger.templates import Template, Templates
 from pipeline_reprocessing.trigger.watch import Watch
@@ -96,13 +97,14 @@ class Graph:
 
     @property
     def because(self) -> dict[str, dict[str, str]]:
-        """What counts, by construct path and name: a short digest each, which another thing it names does not change."""
+        """What counts, by construct path and name: a short digest each, which what it names does not change."""
+        paths = {f"${{{node.digest}}}": node.construct.node.path for node in self.nodes.values()}
         found: dict[str, dict[str, str]] = {}
         for node in self.nodes.values():
             counted = found.setdefault(node.construct.node.path, {})
             for name, value in node.content.items():
-                if plain := FOLLOWED.sub("", canonical(value)).strip('[],"'):
-                    counted[name] = sha256(plain.encode()).hexdigest()[:8]
+                named = FOLLOWED.sub(lambda match: paths.get(match[0], ""), canonical(value))
+                counted[name] = sha256(named.encode()).hexdigest()[:8]
         return {path: dict(sorted(counted.items())) for path, counted in sorted(found.items()) if counted}
 
     @property
@@ -184,10 +186,11 @@ class Graph:
             return element._cfn_properties if isinstance(element, CfnResource) else {}  # as jsii spells it
 
         def content(node: Node) -> dict[str, Any]:
-            properties = deciding_properties(node.kind, resource.get("Properties", {}))
-            chosen = {key: self._of(value, node.place) for key, value in self._watch.kept(properties).items()}
-            if layers := chosen.get("layers"):
-                chosen["layers"] = [layer for layer in layers if self._watch.counts(layer)]
+            properties = deciding_properties(node.kind, template.properties(logical_id))
+            chosen = {key: self._of(value, node.place) for key, value in properties.items()}
+            chosen = without_locations(node.kind, chosen)
+            if node.kind in FUNCTIONS:
+                chosen = self._watch.kept(chosen)
             chosen = definition_in(chosen, node.construct)
             found = sorted({*self._names(canonical(chosen), template)})
             kept = {key: value for key, value in chosen.items() if value not in (None, [], {})}

@@ -14,6 +14,7 @@ from pipeline_reprocessing.trigger.definitions import deciding
 from pipeline_reprocessing.trigger.templates import path_of
 
 _FORMS = ("definition", "definitionString", "definitionS3Location", "definitionUri")
+_ELSEWHERE = ("definitionS3Location", "definitionUri")
 _SUBSTITUTIONS = "definitionSubstitutions"
 
 
@@ -28,11 +29,14 @@ def definition_in(properties: Mapping[str, Any], machine: IConstruct) -> dict[st
     if not forms:
         return dict(properties)
     definition = properties[forms[0]]
-    if isinstance(definition, dict) and "asset" in definition:
-        definition = _file(definition["asset"], machine) or definition
-    substitutions = properties.get(_SUBSTITUTIONS) or {}
-    others = {key: value for key, value in properties.items() if key not in (*_FORMS, _SUBSTITUTIONS)}
-    return others | {"definition": deciding(_substituted(definition, substitutions))}
+    is_elsewhere = forms[0] in _ELSEWHERE
+    if is_elsewhere and isinstance(definition, dict) and "asset" in definition:
+        text = _file(definition["asset"], machine)
+        definition, is_elsewhere = (definition, True) if text is None else (text, False)
+    others = {key: value for key, value in properties.items() if key not in _FORMS}
+    if not is_elsewhere:
+        definition = _substituted(definition, others.pop(_SUBSTITUTIONS, None) or {})
+    return others | {"definition": deciding(definition)}
 
 
 def _substituted(definition: Any, substitutions: Mapping[str, Any]) -> Any:

@@ -8,14 +8,14 @@ from typing import Any
 
 from pipeline_reprocessing.trigger.templates import Template, Templates
 
-_FUNCTIONS = ("AWS::Lambda::Function", "AWS::Serverless::Function")
+FUNCTIONS = ("AWS::Lambda::Function", "AWS::Serverless::Function")
 _MACHINES = ("AWS::StepFunctions::StateMachine", "AWS::Serverless::StateMachine")
 _KEYS = {
     "AWS::Batch::JobDefinition": "JobDefinition",
     "AWS::CodeBuild::Project": "ProjectName",
     "AWS::ECS::TaskDefinition": "TaskDefinition",  # CDK's EcsRunTask always writes the family
     "AWS::Glue::Job": "JobName",
-    **dict.fromkeys(_FUNCTIONS, "[lL]ambdaName|FunctionName"),
+    **dict.fromkeys(FUNCTIONS, "[lL]ambdaName|FunctionName"),
 }
 """Under what a text has the name of something of that type."""
 NAMING_KEYS = ("FunctionName", "JobDefinition", "JobName", "ProjectName", "TaskDefinition")
@@ -35,7 +35,7 @@ def named_in(text: str, template: Template, templates: Templates) -> Iterator[tu
     """
     named: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for region, account, what, name in _ARN.findall(text):
-        for kind in _FUNCTIONS if what == "function" else _MACHINES:
+        for kind in FUNCTIONS if what == "function" else _MACHINES:
             named.setdefault((kind, name), []).append((region, account))
     for kind, pattern in _UNDER_KEY.items():
         for name in pattern.findall(text):

@@ -122,18 +122,22 @@ class References:
 
     def _in(self, template: Template, logical_id: str, attribute: str) -> Any:
         handed_on = self._handed_on(template, logical_id, attribute)
-        if handed_on is not None:
-            return self.replaced(*handed_on)
-        return f"${{{self.name(template, logical_id, attribute)}}}"
+        if handed_on is None:
+            return f"${{{self.name(template, logical_id, attribute)}}}"
+        value = self.replaced(*handed_on)
+        if attribute != "Ref" or logical_id.startswith(_FOR_NESTED):
+            return value
+        # A parameter that people gave to a nested stack is seen there at the deploy, too.
+        return f"{_text_of(value)}${{{self.name(template, logical_id, attribute)}}}"
 
     def _handed_on(self, template: Template, logical_id: str, attribute: str) -> tuple[Any, Place] | None:
         """The value that another stack gives by way of that element, and where it stands."""
         resource = template.resource(logical_id)
-        if attribute == "Ref" and logical_id.startswith(_FOR_NESTED):
+        if attribute == "Ref" and logical_id in template.section("Parameters"):
             nested = template.stack.nested_stack_resource
             if isinstance(nested, CfnResource):
                 there, made_by = self.templates.place_of(nested)
-                given = there.resource(made_by)["Properties"].get("Parameters", {})
+                given = there.properties(made_by).get("Parameters", {})
                 return (given[logical_id], Place(there)) if logical_id in given else None
         if resource.get("Type") == "AWS::CloudFormation::Stack" and attribute.startswith("Outputs."):
             path = template.elements[logical_id].node.path
@@ -175,7 +179,7 @@ class References:
             if value and value in text:
                 pattern = rf"(?<![0-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])"
                 text = re.sub(pattern, lambda _, name=name: name, text)  # type: ignore[misc]  # mypy cannot infer it
-        for unmade in _UNMADE.findall(text):
+        for unmade in {*_UNMADE.findall(text)}:
             if unmade in self.templates.triggers:
                 text = text.replace(unmade, self.templates.triggers[unmade].for_others())
         return text

@@ -21,10 +21,28 @@ from constructs import IConstruct
 
 _DECIDES = {
     "AWS::Athena::NamedQuery": ("database", "queryString"),
-    "AWS::Batch::JobDefinition": ("containerProperties", "ecsProperties", "nodeProperties"),
-    "AWS::CodeBuild::Project": ("environment", "secondarySources", "source", "sourceVersion"),
+    "AWS::Batch::JobDefinition": (
+        "containerProperties",
+        "ecsProperties",
+        "eksProperties",
+        "nodeProperties",
+        "parameters",
+    ),
+    "AWS::CodeBuild::Project": (
+        "environment",
+        "secondarySourceVersions",
+        "secondarySources",
+        "source",
+        "sourceVersion",
+    ),
     "AWS::ECS::TaskDefinition": ("containerDefinitions",),
-    "AWS::Glue::Job": ("command", "defaultArguments", "glueVersion"),
+    "AWS::Glue::Job": (
+        "command",
+        "connections",
+        "defaultArguments",
+        "glueVersion",
+        "nonOverridableArguments",
+    ),
     "AWS::IoTAnalytics::Pipeline": ("pipelineActivities",),
     "AWS::Lambda::Alias": ("functionName", "functionVersion", "routingConfig"),
     "AWS::Lambda::Function": (
@@ -62,6 +80,8 @@ _DECIDES = {
 }
 """What decides the data, by type."""
 
+_CUSTOM = re.compile(r"AWS::CloudFormation::CustomResource|Custom::.*")
+
 _CALLS = re.compile(r"AWS::Lambda::(EventInvokeConfig|EventSourceMapping|Permission|Url)")
 """Types that say who calls a function. They decide no data, and people make them wait for the reprocessed data."""
 
@@ -93,7 +113,14 @@ _SETTINGS = {
 }
 """Properties of other types in `rerun_on` that decide no data."""
 
-_CONTAINERS = {"command", "containerDefinitions", "containerProperties", "ecsProperties", "nodeProperties"}
+_CONTAINERS = {
+    "command",
+    "containerDefinitions",
+    "containerProperties",
+    "ecsProperties",
+    "eksProperties",
+    "nodeProperties",
+}
 """Properties that say what runs elsewhere than in Lambda, with how it runs there."""
 
 _CONTAINER_SETTINGS = {
@@ -115,8 +142,8 @@ _PROGRAMS = {"image", "scriptLocation"}
 _ASSETS = {"code", "codeUri", "content", "contentUri", "definitionS3Location", "definitionUri"}
 """Properties that say where an asset is. Its hash is in the key; bucket and account say nothing about the content."""
 
-_ASSET_HASH = re.compile(r"[0-9a-f]{64}(?![0-9a-f])")
-"""The last 64 digits: a prefix before them may end in what could be more of them."""
+_ASSET_HASH = re.compile(r"[0-9a-f]{64}(?![0-9a-f/])")
+"""The last 64 digits, and no folder: a prefix before them may end in what could be more of them."""
 
 
 class Opaque:
@@ -196,7 +223,7 @@ def _units(construct: IConstruct, *, looks_into_ours: bool) -> Iterator[tuple[IC
 
 
 def deciding_properties(kind: str, properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the properties that decide data, in order, with the hash of an asset in place of where it lies.
+    """Those of the properties that decide data, in order.
 
     Args:
         kind: The resource's type.
@@ -204,8 +231,18 @@ def deciding_properties(kind: str, properties: Mapping[str, Any]) -> dict[str, A
     """
     chosen = _DECIDES.get(kind)
     named = _by_uncapitalized(properties)
-    keys = named.keys() - _SETTINGS if chosen is None else named.keys() & set(chosen)
-    return {key: _without_location(key, named[key]) for key in sorted(keys)}
+    if chosen is not None:
+        keys = named.keys() & set(chosen)
+    else:  # nothing is known of what a custom resource calls a setting
+        keys = named.keys() - ({"serviceTimeout", "serviceToken"} if _CUSTOM.fullmatch(kind) else _SETTINGS)
+    return {key: named[key] for key in sorted(keys)}
+
+
+def without_locations(kind: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties, without references, with the hash of an asset in place of where it lies."""
+    if kind not in _DECIDES:
+        return dict(properties)
+    return {key: _without_location(key, value) for key, value in properties.items()}
 
 
 def property_of(resource: CfnResource, name: str) -> Any:

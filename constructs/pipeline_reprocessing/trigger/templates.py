@@ -72,6 +72,19 @@ class Template:
         found: Mapping[str, Any] = self.section("Resources").get(logical_id, {})
         return found
 
+    def properties(self, logical_id: str) -> Mapping[str, Any]:
+        """A resource's properties, with those that SAM's `Globals` give to every function."""
+        resource = self.resource(logical_id)
+        own: Mapping[str, Any] = resource.get("Properties", {})
+        shared = self.section("Globals").get("Function", {})
+        if resource.get("Type") != "AWS::Serverless::Function" or not shared:
+            return own
+        together = {**shared, **own}
+        match shared.get("Environment"), own.get("Environment"):
+            case {"Variables": {**of_all}}, {"Variables": {**of_one}}:
+                together["Environment"] = {"Variables": of_all | of_one}
+        return together
+
     def __contains__(self, logical_id: str) -> bool:
         return logical_id in self.section("Resources") or logical_id in self.section("Parameters")
 

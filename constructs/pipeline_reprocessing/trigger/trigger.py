@@ -92,6 +92,7 @@ class Trigger:
         self._made: _Made | None = None
         self._synth: int | None = None
         self._looking: Graph | None = None
+        self._told_others: tuple[int, str] | None = None
 
     @property
     def text(self) -> str:
@@ -180,7 +181,9 @@ class Trigger:
                 f"the trigger of '{self._scope.node.path}' must not be in what it is made from, got it in "
                 f"'{self._looking.place}'; put a text of your own there, and into 'version'"
             )
-        return self._make(self._look()).text
+        if self._told_others is None or self._told_others[0] != self._templates.synth:
+            self._told_others = self._templates.synth, self._make(self._look()).text
+        return self._told_others[1]
 
     def _look(self) -> Graph:
         """What a run reaches."""

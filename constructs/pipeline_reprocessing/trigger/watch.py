@@ -63,17 +63,20 @@ class Watch:
                 raise Failure(f"'{name}' must be a list of names, got {shown(value)}")
 
     def kept(self, properties: Mapping[str, Any]) -> dict[str, Any]:
-        """The properties of a function without the variables that are left out."""
-        variables = (properties.get("environment") or {}).get("Variables")
-        if not isinstance(variables, Mapping):
-            return dict(properties)
-        ignored = (*self.IGNORED_ENVIRONMENT, *self.ignored_environment)
-        kept = {name: value for name, value in variables.items() if not _is_one(name, ignored)}
-        others = {key: value for key, value in properties.items() if key != "environment"}
-        return others | ({"environment": kept} if kept else {})
+        """The properties of a function, without references, less the variables and layers that are left out."""
+        kept = dict(properties)
+        match properties.get("environment"):
+            case {"Variables": {**variables}}:
+                ignored = (*self.IGNORED_ENVIRONMENT, *self.ignored_environment)
+                kept["environment"] = {
+                    name: value for name, value in variables.items() if not _is_one(str(name), ignored)
+                }
+        match properties.get("layers"):
+            case [*layers]:
+                kept["layers"] = [layer for layer in layers if self._counts(layer)]
+        return kept
 
-    def counts(self, layer: object) -> bool:
-        """Whether a layer counts, as the template has it, with a text in the place of each reference."""
+    def _counts(self, layer: object) -> bool:
         names = _LAYER.findall(canonical(layer))
         ignored = (*self.IGNORED_LAYERS, *self.ignored_layers)
         return not names or not all(_is_one(name, ignored) for name in names)
