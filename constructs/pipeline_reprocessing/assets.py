@@ -65,7 +65,7 @@ def without_comments(source: str) -> str:
             edits.append((token.start, token.end, ""))
         elif token.type == tokenize.STRING and before in _STATEMENT_BEGINS and after.type == tokenize.NEWLINE:
             kept = (
-                '"stripped"' if before == tokenize.INDENT else ""
+                '"-"' if before == tokenize.INDENT else ""
             )  # of what a line before says nothing is needed
             edits.append((token.start, token.end, kept + "\n" * (token.end[0] - token.start[0])))
         if token.type not in (tokenize.COMMENT, tokenize.NL):

@@ -193,11 +193,11 @@ def test_comments_and_docstrings_are_left_out_and_texts_are_not() -> None:
         "from __future__ import annotations\n"
         "text = 'a # b'\n"
         "def say(word: str) -> str:\n"
-        '    "stripped"\n'
+        '    "-"\n'
         "\n"
         "\n"
         "\n"
         "    return f'{word} # {text}'\n"
         "class Nothing:\n"
-        '    "stripped"\n'
+        '    "-"\n'
     )
