@@ -64,9 +64,7 @@ def without_comments(source: str) -> str:
         if token.type == tokenize.COMMENT:
             edits.append((token.start, token.end, ""))
         elif token.type == tokenize.STRING and before in _STATEMENT_BEGINS and after.type == tokenize.NEWLINE:
-            kept = (
-                '"-"' if before == tokenize.INDENT else ""
-            )  # of what a line before says nothing is needed
+            kept = '"-"' if before == tokenize.INDENT else ""  # of what a line before says nothing is needed
             edits.append((token.start, token.end, kept + "\n" * (token.end[0] - token.start[0])))
         if token.type not in (tokenize.COMMENT, tokenize.NL):
             before = token.type
