@@ -73,7 +73,7 @@ class ReservationCheck:
         if resource is None or Token.is_unresolved(self._max_concurrency):
             return []
         template, logical_id = Templates.of(resource).place_of(resource)
-        reserved = template.resource(logical_id).get("Properties", {}).get("ReservedConcurrentExecutions")
+        reserved = template.properties(logical_id).get("ReservedConcurrentExecutions")
         if isinstance(reserved, int) and self._max_concurrency > reserved:
             lower = f"set max_concurrency={reserved} or less, or " if reserved else ""
             Annotations.of(self._scope).add_warning_v2(

@@ -29,14 +29,13 @@ def definition_in(properties: Mapping[str, Any], machine: IConstruct) -> dict[st
     if not forms:
         return dict(properties)
     definition = properties[forms[0]]
-    is_elsewhere = forms[0] in _ELSEWHERE
-    if is_elsewhere and isinstance(definition, dict) and "asset" in definition:
-        text = _file(definition["asset"], machine)
-        definition, is_elsewhere = (definition, True) if text is None else (text, False)
+    if forms[0] in _ELSEWHERE:
+        definition, location = _file(definition, machine), definition
     others = {key: value for key, value in properties.items() if key not in _FORMS}
-    if not is_elsewhere:
-        definition = _substituted(definition, others.pop(_SUBSTITUTIONS, None) or {})
-    return others | {"definition": deciding(definition)}
+    if definition is None:  # it cannot be read, so what is substituted in it counts by itself
+        return others | {"definition": location}
+    substitutions = others.pop(_SUBSTITUTIONS, None) or {}
+    return others | {"definition": deciding(_substituted(definition, substitutions))}
 
 
 def _substituted(definition: Any, substitutions: Mapping[str, Any]) -> Any:
@@ -61,9 +60,10 @@ def _substituted(definition: Any, substitutions: Mapping[str, Any]) -> Any:
     return of(definition)
 
 
-def _file(hashes: list[str], machine: IConstruct) -> str | None:
-    """The text of the file that has the definition."""
-    for asset in machine.node.find_all():
+def _file(location: object, machine: IConstruct) -> str | None:
+    """The text of the file that has the definition, if it is an asset of the machine."""
+    hashes = location.get("asset", ()) if isinstance(location, dict) else ()
+    for asset in machine.node.find_all() if hashes else ():
         if isinstance(asset, Asset) and asset.asset_hash in hashes:
             path = path_of(asset)
             return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -11,20 +11,26 @@ from pipeline_reprocessing.trigger.templates import Template, Templates
 FUNCTIONS = ("AWS::Lambda::Function", "AWS::Serverless::Function")
 _MACHINES = ("AWS::StepFunctions::StateMachine", "AWS::Serverless::StateMachine")
 _KEYS = {
-    "AWS::Batch::JobDefinition": "JobDefinition",
-    "AWS::CodeBuild::Project": "ProjectName",
-    "AWS::ECS::TaskDefinition": "TaskDefinition",  # CDK's EcsRunTask always writes the family
-    "AWS::Glue::Job": "JobName",
-    **dict.fromkeys(FUNCTIONS, "[lL]ambdaName|FunctionName"),
+    "AWS::Batch::JobDefinition": ("JobDefinition",),
+    "AWS::CodeBuild::Project": ("ProjectName",),
+    "AWS::ECS::TaskDefinition": ("TaskDefinition",),  # CDK's EcsRunTask always writes the family
+    "AWS::Glue::Job": ("JobName",),
+    **dict.fromkeys(FUNCTIONS, ("FunctionName", "LambdaName", "lambdaName")),
 }
 """Under what a text has the name of something of that type."""
-NAMING_KEYS = ("FunctionName", "JobDefinition", "JobName", "ProjectName", "TaskDefinition")
 _UNDER_KEY = {
-    kind: re.compile(rf'(?:{keys})\\*":\s*\\*"(?!arn:|\d+:)([\w-]+)') for kind, keys in _KEYS.items()
+    kind: re.compile(rf'(?:{"|".join(keys)})\\*":\s*\\*"(?!arn:|\d+:)([\w-]+)')
+    for kind, keys in _KEYS.items()
 }
 _ARN_PART = r'((?:\$\{[^}]*\}|[^:"\\$])*)'
 _ARN = re.compile(rf"(?::(?:lambda|states):{_ARN_PART}:)?{_ARN_PART}:(function|stateMachine):([\w-]+)")
 """The ARN of a function or state machine, whole or in part, with its region, account and name."""
+
+
+def naming(name: str) -> str:
+    """A text that names something, of whatever type, by that name or ARN."""
+    keys = sorted({key for keys in _KEYS.values() for key in keys})
+    return " ".join([name, *(f'"{key}":"{name}"' for key in keys)])
 
 
 def named_in(text: str, template: Template, templates: Templates) -> Iterator[tuple[Template, str]]:

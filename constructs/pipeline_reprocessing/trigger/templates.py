@@ -108,6 +108,8 @@ class Templates:
         """Counts the syntheses."""
         self.triggers: dict[str, Any] = {}
         """The triggers of the stage, by what stands for them while they are not made."""
+        self.left_behind: dict[str, str | None] = {}
+        """The path of a file that an asset should not have, by the asset's path."""
         self.is_rendering = False
         """Whether a stack is being rendered: what is made from templates is not there yet."""
 
@@ -124,13 +126,14 @@ class Templates:
         """Lets all stacks be rendered again, as another synth begins."""
         self.synth += 1
         self._kept.clear()
+        self.left_behind.clear()
         for made in ("all", "by_name", "stacks"):
             self.__dict__.pop(made, None)
 
     def template(self, stack: Stack) -> Template:
         """The template of a stack."""
         if not self.triggers:  # which tell when a synth begins
-            self._kept.clear()
+            self.forget()
         path = stack.node.path
         if path not in self._kept:
             with self._rendering():

@@ -12,7 +12,7 @@ from constructs import IConstruct
 
 from pipeline_reprocessing.trigger.definitions import called
 from pipeline_reprocessing.trigger.graph import NEVER_CHANGES, Graph, Node
-from pipeline_reprocessing.trigger.names import NAMING_KEYS, named_in
+from pipeline_reprocessing.trigger.names import named_in, naming
 from pipeline_reprocessing.trigger.references import FOLLOWED, canonical
 from pipeline_reprocessing.trigger.templates import path_of
 
@@ -69,9 +69,14 @@ def warn_of_versions(scope: IConstruct, graph: Graph) -> None:
 
 def warn_of_files(scope: IConstruct, graph: Graph) -> None:
     """Warns of files in watched assets that change from machine to machine."""
+    left_behind = graph.templates.left_behind  # many may watch one asset, and looking through it takes time
     for node in graph.nodes.values():
         for asset in node.construct.node.find_all() if node.key else ():
-            if isinstance(asset, Asset) and (found := _left_behind(asset)):
+            if not isinstance(asset, Asset):
+                continue
+            if asset.node.path not in left_behind:
+                left_behind[asset.node.path] = _left_behind(asset)
+            if found := left_behind[asset.node.path]:
                 _warn(
                     scope,
                     "unwantedFiles",
@@ -94,22 +99,22 @@ def _unseen_in(node: Node, graph: Graph) -> Iterator[str]:
     arns = {*_ARN.findall(canonical(node.content))}
     for call in called(node.content.get("definition")):
         arns = {arn for arn in arns if not call.name.startswith(arn)}
-        if not _is_seen(" ".join(f'"{key}":"{call.name}"' for key in NAMING_KEYS) + call.name, node, graph):
+        if not _is_seen(call.name, node, graph):
             yield f"the {call.what} '{_plain(call.name)}'"
     for arn in arns:
         if not _is_seen(arn, node, graph):
             yield f"'{_plain(arn)}'"
     for name in _LAMBDA_NAME.findall(canonical(node.content.get("pipelineActivities"))):
-        if not _is_seen(f'"lambdaName":"{name}"', node, graph):
+        if not _is_seen(name, node, graph):
             yield f"the function '{_plain(name)}'"
     if node.content.get("fileSystemConfigs"):
         yield "the file system"
 
 
-def _is_seen(text: str, node: Node, graph: Graph) -> bool:
-    """Whether the app sees what a text names, or that never changes."""
-    named = named_in(text, node.place.template, graph.templates)
-    return bool(FOLLOWED.search(text) or NEVER_CHANGES.search(text) or next(named, None))
+def _is_seen(name: str, node: Node, graph: Graph) -> bool:
+    """Whether the app sees what has that name or ARN, or that never changes."""
+    named = named_in(naming(name), node.place.template, graph.templates)
+    return bool(FOLLOWED.search(name) or NEVER_CHANGES.search(name) or next(named, None))
 
 
 def _plain(name: str) -> str:
@@ -118,9 +123,8 @@ def _plain(name: str) -> str:
 
 def _left_behind(asset: Asset) -> str | None:
     folder = path_of(asset)
-    paths = sorted(folder.rglob("*")) if folder.is_dir() else []
-    found = (path for path in paths if path.name in _LEFT_BEHIND or path.suffix == ".pyc")
-    first = next(found, None)
+    paths = folder.rglob("*") if folder.is_dir() else ()
+    first = min((path for path in paths if path.name in _LEFT_BEHIND or path.suffix == ".pyc"), default=None)
     return str(first.relative_to(folder)) if first else None
 
 
