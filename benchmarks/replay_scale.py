@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archive_replay.planning import work_items
-from archive_replay.storage import StoredObject
+from object_replay.planning import work_items
+from object_replay.storage import StoredObject
 
 
 @dataclass(frozen=True)

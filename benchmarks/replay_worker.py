@@ -29,12 +29,12 @@ from gzip import GzipFile
 from pathlib import Path
 from typing import Any
 
-from archive_replay.patience import Clock, Patience
-from archive_replay.planning import plan
-from archive_replay.replaying import Worker
-from archive_replay.settings import Run, Selection, WorkItem
-from archive_replay.storage import CHUNK, Storage, connect
-from archive_replay.uploads import COMPRESSION_LEVEL
+from object_replay.archive.replaying import Worker
+from object_replay.patience import Clock, Patience
+from object_replay.planning import plan
+from object_replay.settings import Run, Selection, WorkItem
+from object_replay.storage import CHUNK, Storage, connect
+from object_replay.uploads import COMPRESSION_LEVEL
 
 REPEATS = 3
 MOST_FIREHOSE = 1.15

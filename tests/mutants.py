@@ -292,8 +292,8 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
         "--mutants", type=int, default=150, help="how many, in proportion to the modules' size"
     )
     parser.add_argument("--seed", default="1", help="another seed draws another sample")
-    parser.add_argument("--package", type=Path, default=ROOT / "lambda/archive_replay")
-    parser.add_argument("--tests", type=Path, default=ROOT / "tests/archive")
+    parser.add_argument("--package", type=Path, default=ROOT / "lambda/object_replay")
+    parser.add_argument("--tests", type=Path, default=ROOT / "tests/replay")
     parser.add_argument("--equivalent", type=Path, default=ROOT / "tests/mutants.txt")
     parser.add_argument("--held", nargs="*", default=HELD)
     parser.add_argument("--without", nargs="*", default=["__init__", "settings"])

@@ -25,6 +25,17 @@ def acknowledge_wildcard(scope: Construct, arn: str, reason: str) -> None:
     scope.node.add_validation(_Acknowledgement(scope, arn, reason))
 
 
+def acknowledge_finding(scope: Construct, rule: str, reason: str) -> None:
+    """Acknowledges what cdk-nag finds by that rule in the scope.
+
+    Args:
+        scope: Which resource.
+        rule: Such as `AwsSolutions-S1`.
+        reason: Why it is right as it is.
+    """
+    Validations.of(scope).acknowledge(Acknowledgment(id=f"AwsSolutions::{rule}", reason=reason))
+
+
 def acknowledge_warning(scope: Construct, warning: str, reason: str) -> None:
     """Acknowledges a warning of CDK's own: unlike others it would fail `cdk synth --strict`, and nobody could help it.
 

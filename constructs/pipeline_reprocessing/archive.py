@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 from aws_cdk import Duration, Token
 from aws_cdk.aws_s3 import IBucket
 
-from archive_replay import firehose_prefix
-from archive_replay.settings import Framing, Layout
+from object_replay import firehose_prefix
+from object_replay.settings import Framing, Layout
 from pipeline_reprocessing.arguments import one_of, shown, whole_seconds
 from pipeline_reprocessing.places import check_bucket, check_prefix
 from pipeline_reprocessing_handler.validation import Failure, check_pipeline_name

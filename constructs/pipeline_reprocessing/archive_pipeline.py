@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
-import jsii
-from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
-from aws_cdk.aws_iam import Grant, IGrantable, IPrincipal, Policy, PolicyStatement, Role, ServicePrincipal
-from aws_cdk.aws_lambda import Architecture, Code, Function, Runtime
-from aws_cdk.aws_logs import LogGroup, RetentionDays
-from aws_cdk.aws_s3 import IBucket
-from aws_cdk.aws_stepfunctions import (
-    DefinitionBody,
-    LogLevel,
-    LogOptions,
-    StateMachine,
-    StateMachineType,
-)
+from aws_cdk.aws_iam import PolicyStatement
 from constructs import Construct
 
-from archive_replay.settings import Contract, Framing
-from pipeline_reprocessing.acknowledged import EXECUTIONS, OBJECTS, acknowledge_wildcard
+from object_replay.settings import Contract, Framing
 from pipeline_reprocessing.archive import Archive
-from pipeline_reprocessing.archive_workflow import MAPS, Workflow, manifests
 from pipeline_reprocessing.arguments import check_number, shown
-from pipeline_reprocessing.assets import packaged
 from pipeline_reprocessing.concurrency import MAX_CONCURRENCY, Concurrency, ReservationCheck
 from pipeline_reprocessing.destination import Destination, check_archive_apart
-from pipeline_reprocessing.pipelines import (
-    IReprocessablePipeline,
-    PipelineBinding,
-    ReprocessablePipeline,
-    executions_of,
-)
+from pipeline_reprocessing.limits import ReplayLimits, limits_setting
+from pipeline_reprocessing.object_pipeline import ObjectPipeline, listing
+from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline
+from pipeline_reprocessing.reports import Reports
 from pipeline_reprocessing.transform import Transform
 from pipeline_reprocessing_handler.validation import Failure
 
-if TYPE_CHECKING:
-    from aws_cdk.aws_cloudwatch import Metric
 
-
-@jsii.implements(IGrantable)
-class ArchivePipeline(IReprocessablePipeline, Construct):
+class ArchivePipeline(ObjectPipeline):
     r"""Replays raw messages kept in S3 through a function, into another place in S3.
 
     Give it to `PipelineReprocessing` as its `pipeline`: a deploy that changes the function's code, or anything that
@@ -75,6 +53,7 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
         tolerated_failure_percentage: Share of the objects, and of the messages, that may fail before the run fails,
             0 to 100; an object fails also when all of its messages do. What fails is written to the errors prefix in
             any case. Default: 0, the first failure ends the run.
+        limits: With how much a run is refused before it calls the function. Default: none.
         memory_size: Megabytes of a worker, 512 to 10,240; the processor's speed goes with it. Default: 1,769, one
             processor.
 
@@ -115,19 +94,6 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
         )
     """
 
-    state_machine: StateMachine
-    """Takes `{"messages": ...}` as `PipelineReprocessing` sends it; gives the run's summary."""
-    function: Function
-    """Plans, replays, summarises and publishes: one function for all steps."""
-    role: Role
-    """The function's role."""
-    policy: Policy
-    """What the function may do: read the archive, call the transforming function, write to the destination."""
-    log_group: LogGroup
-    """The function's log group."""
-    state_machine_log_group: LogGroup
-    """The state machine's log group."""
-
     def __init__(
         self,
         scope: Construct,
@@ -138,6 +104,7 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
         destination: Destination,
         max_concurrency: int = 40,
         tolerated_failure_percentage: float = 0,
+        limits: ReplayLimits | None = None,
         memory_size: int = 1769,
     ) -> None:
         super().__init__(scope, id)
@@ -160,57 +127,44 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
         self._source = source
         self._transform = transform
         self._destination = destination
-        concurrency = Concurrency.of(max_concurrency)
         self._settings = {
             "Source": dict(source.settings),
             "Function": dict(transform.settings),
             "Destination": dict(destination.settings),
-            "Workers": concurrency.workers,
-            "CallsPerWorker": concurrency.calls_per_worker,
             "ToleratedFailurePercentage": tolerated_failure_percentage,
+            **limits_setting(limits),
         }
-
-        self.log_group = self._logs("Logs")
-        self.role = Role(
-            self,
-            "Role",
-            assumed_by=ServicePrincipal("lambda.amazonaws.com"),
-            description="Replays raw messages kept in S3",
-        )
-        self.function = Function(
-            self,
-            "Function",
-            description="Replays raw messages kept in S3",
-            code=Code.from_asset(str(packaged(self, "ArchiveReplay", ("archive_replay",)))),
-            handler="archive_replay.index.handler",
-            runtime=Runtime.PYTHON_3_14,
-            architecture=Architecture.ARM_64,
+        archive = source.bucket.arn_for_objects(f"{source.root}*")
+        written = [
+            destination.bucket.arn_for_objects(f"{prefix}*")
+            for prefix in (destination.prefix, destination.errors_prefix, destination.runs_prefix)
+        ]
+        staged = destination.bucket.arn_for_objects(f"{destination.runs_prefix}*/staged/*")
+        self._build(
+            "Replays raw messages kept in S3",
+            self._settings,
+            concurrency=Concurrency.of(max_concurrency),
+            reports=Reports(destination.bucket, destination.runs_prefix),
+            statements=[
+                listing(source.bucket, source.root),
+                PolicyStatement(actions=["s3:GetObject"], resources=[archive]),
+                listing(destination.bucket, destination.runs_prefix),
+                # Reading: which run wrote a result or an error, what is staged, and what the workers noted.
+                PolicyStatement(actions=["s3:GetObject"], resources=written),
+                PolicyStatement(actions=["s3:PutObject", "s3:AbortMultipartUpload"], resources=written),
+                PolicyStatement(actions=["s3:DeleteObject"], resources=[written[1], staged]),
+                # Its configuration, too: a run publishes only what the function made that it was planned with.
+                PolicyStatement(
+                    actions=["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"],
+                    resources=[transform.function.function_arn],
+                ),
+            ],
+            objects=[archive, *written, staged],
             memory_size=memory_size,
-            timeout=Duration.minutes(15),
-            log_group=self.log_group,
-            role=self.role,
+            publishes=True,
         )
-        self.policy = self._permissions()
-        workflow = Workflow(self, self.function, destination, self._settings, concurrency)
-        self.state_machine_log_group = self._logs("StateMachineLogs")
-        self.state_machine = StateMachine(
-            self,
-            "StateMachine",
-            comment="Replays raw messages kept in S3",
-            state_machine_type=StateMachineType.STANDARD,
-            definition_body=DefinitionBody.from_chainable(workflow.definition()),
-            logs=LogOptions(destination=self.state_machine_log_group, level=LogLevel.ALL),
-            tracing_enabled=True,
-        )
-        # CDK attaches the policy of the maps before it fills it, so a report of Role.customize_roles would lack it.
-        maps = self.state_machine.node.find_child("DistributedMapPolicy")
-        assert isinstance(maps, Policy)  # noqa: S101  # CDK's own, for the two maps
-        self.state_machine.role.attach_inline_policy(maps)
-        # Without these a run would begin before it may do anything.
-        self.state_machine.node.add_dependency(self.policy)
-        if destination.bucket.encryption_key:
-            destination.bucket.encryption_key.grant_decrypt(self.state_machine)  # it reads the manifest
-        self._acknowledge_what_cdk_allows()
+        if source.bucket.encryption_key:
+            source.bucket.encryption_key.grant_decrypt(self.role)
         self.node.add_validation(ReservationCheck(self, transform.function, max_concurrency))
 
     def bind(self, scope: Construct) -> PipelineBinding:
@@ -235,91 +189,3 @@ class ArchivePipeline(IReprocessablePipeline, Construct):
             watched=[self._transform.function],
             prerequisites=[self],
         )
-
-    @property
-    def grant_principal(self) -> IPrincipal:
-        """Who reads the archive, calls the transforming function and writes to the destination: the function's role."""
-        return self.role
-
-    def grant_start_execution(self, grantee: IGrantable) -> Grant:
-        """Lets someone else start a replay.
-
-        Args:
-            grantee: Who.
-        """
-        return self.state_machine.grant_start_execution(grantee)
-
-    def metric_failed(self, **options: Any) -> Metric:
-        """How many replays failed.
-
-        Args:
-            options: As for `StateMachine.metric_failed`. Default: the sum over 5 minutes.
-        """
-        return self.state_machine.metric_failed(**options)
-
-    def _logs(self, id: str) -> LogGroup:  # noqa: A002  # CDK's name for it
-        return LogGroup(self, id, retention=RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
-
-    def _permissions(self) -> Policy:
-        source, destination = self._source, self._destination
-        archive = source.bucket.arn_for_objects(f"{source.root}*")
-        written = [
-            destination.bucket.arn_for_objects(f"{prefix}*")
-            for prefix in (destination.prefix, destination.errors_prefix, destination.runs_prefix)
-        ]
-        staged = destination.bucket.arn_for_objects(f"{destination.runs_prefix}*/staged/*")
-        policy = Policy(
-            self,
-            "Policy",
-            statements=[
-                PolicyStatement(
-                    actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-                    resources=[self.log_group.log_group_arn],
-                ),
-                _listing(source.bucket, source.root),
-                PolicyStatement(actions=["s3:GetObject"], resources=[archive]),
-                _listing(destination.bucket, destination.runs_prefix),
-                # Reading: which run wrote a result or an error, what is staged, and what the workers noted.
-                PolicyStatement(actions=["s3:GetObject"], resources=written),
-                PolicyStatement(actions=["s3:PutObject", "s3:AbortMultipartUpload"], resources=written),
-                PolicyStatement(actions=["s3:DeleteObject"], resources=[written[1], staged]),
-                # Its configuration, too: a run publishes only what the function made that it was planned with.
-                PolicyStatement(
-                    actions=["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"],
-                    resources=[self._transform.function.function_arn],
-                ),
-            ],
-        )
-        # Not by an argument of the policy, which takes no notice of Role.customize_roles.
-        self.role.attach_inline_policy(policy)
-        for arn in (archive, *written, staged):
-            acknowledge_wildcard(policy, arn, OBJECTS)
-        if source.bucket.encryption_key:
-            source.bucket.encryption_key.grant_decrypt(self.role)
-        if destination.bucket.encryption_key:
-            destination.bucket.encryption_key.grant_encrypt_decrypt(self.role)
-        return policy
-
-    def _acknowledge_what_cdk_allows(self) -> None:
-        """Says why the wildcards are right that CDK puts into the state machine's role."""
-        stack = Stack.of(self)
-        # As CDK writes it there: from the ARN, not as the attribute that has the name.
-        name = stack.split_arn(
-            self.state_machine.state_machine_arn, ArnFormat.COLON_RESOURCE_NAME
-        ).resource_name
-        for arn, reason in (
-            (manifests(self._destination), OBJECTS),
-            (f"{self.function.function_arn}:*", "CDK allows the versions of the function along with it."),
-            (executions_of(stack, name), EXECUTIONS),
-            *((executions_of(stack, f"{name}/{label}"), EXECUTIONS) for label in MAPS),
-            ("*", "X-Ray, and the delivery of logs, know no resources."),
-        ):
-            acknowledge_wildcard(self.state_machine, arn, reason)
-
-
-def _listing(bucket: IBucket, prefix: str) -> PolicyStatement:
-    return PolicyStatement(
-        actions=["s3:ListBucket"],
-        resources=[bucket.bucket_arn],
-        conditions={"StringLike": {"s3:prefix": [f"{prefix}*"]}},
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jsii
@@ -27,17 +28,17 @@ class Concurrency:
     calls_per_worker: int
 
     @classmethod
-    def of(cls, max_concurrency: int) -> Concurrency:
+    def of(cls, max_concurrency: int, calls_per_worker: Sequence[int] = (3, 4)) -> Concurrency:
         """The workers for so many calls at once.
 
-        Three or four calls per worker, whichever leaves fewer calls unused: a worker has time for four while it waits
-        for the function. A token cannot be divided, so each of its workers makes one call at a time.
+        Of the possible calls per worker those that leave the fewest calls unused, and the most of those. Three or four
+        while a worker has messages to transform: it has time for four while it waits for the function. A token cannot
+        be divided, so each of its workers makes one call at a time.
         """
         if Token.is_unresolved(max_concurrency):
             return cls(max_concurrency, 1)
         calls = max(
-            min(3, max_concurrency),
-            min(4, max_concurrency),
+            (min(each, max_concurrency) for each in calls_per_worker),
             key=lambda calls: (max_concurrency // calls * calls, calls),
         )
         return cls(max_concurrency // calls, calls)
@@ -60,32 +61,41 @@ class ReservationCheck:
         scope: Gets the warning.
         function: Which function is called.
         max_concurrency: How many calls of it run at once.
+        share: Which share of the reservation the calls may take.
     """
 
-    def __init__(self, scope: Construct, function: IFunction, max_concurrency: int) -> None:
+    def __init__(
+        self, scope: Construct, function: IFunction, max_concurrency: int, *, share: float = 1
+    ) -> None:
         self._scope = scope
         self._function = function
         self._max_concurrency = max_concurrency
+        self._share = share
 
     def validate(self) -> list[str]:
         """Never an error."""
-        resource = _definition_of(self._function.function_arn, Stack.of(self._function))
+        resource = definition_of(self._function.function_arn, Stack.of(self._function))
         if resource is None or Token.is_unresolved(self._max_concurrency):
             return []
         template, logical_id = Templates.of(resource).place_of(resource)
         reserved = template.properties(logical_id).get("ReservedConcurrentExecutions")
-        if isinstance(reserved, int) and self._max_concurrency > reserved:
-            lower = f"set max_concurrency={reserved} or less, or " if reserved else ""
+        allowed = int(reserved * self._share) if isinstance(reserved, int) else self._max_concurrency
+        if self._max_concurrency > allowed:
+            lower = f"set max_concurrency={allowed} or less, or " if allowed else ""
+            effect = (
+                "Lambda throttles the calls beyond it, and the run waits"
+                if self._share == 1
+                else "a replay would take more than half of it from the uploads that arrive meanwhile"
+            )
             Annotations.of(self._scope).add_warning_v2(
                 "pipeline-reprocessing:concurrencyExceedsReservation",
                 f"'max_concurrency' is {self._max_concurrency:,}, but '{owner(resource).node.path}' has a reserved "
-                f"concurrency of {reserved:,}: Lambda throttles the calls beyond it, and the run waits; {lower}raise "
-                "the reservation",
+                f"concurrency of {reserved:,}: {effect}; {lower}raise the reservation",
             )
         return []
 
 
-def _definition_of(name: object, stack: Stack) -> CfnResource | None:
+def definition_of(name: object, stack: Stack) -> CfnResource | None:
     """The function of this app that a name or ARN in that stack leads to, directly or by an alias or a version."""
     if not isinstance(name, str):
         return None
@@ -96,7 +106,7 @@ def _definition_of(name: object, stack: Stack) -> CfnResource | None:
             if kind == "AWS::Lambda::Function":
                 return target
             if kind in {"AWS::Lambda::Alias", "AWS::Lambda::Version"}:
-                return _definition_of(property_of(target, "functionName"), target.stack)
+                return definition_of(property_of(target, "functionName"), target.stack)
     templates = Templates.of(stack)
     found = next(named_in(name, templates.template(stack), templates), None)
     element = found and found[0].elements[found[1]]

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from aws_cdk import Duration, Token
+from aws_cdk.aws_s3 import IBucket
 
 from pipeline_reprocessing.arguments import shown, whole_seconds
+from pipeline_reprocessing.places import check_bucket
 from pipeline_reprocessing_handler.properties import Kind
 from pipeline_reprocessing_handler.validation import (
     Failure,
@@ -29,7 +31,7 @@ class MessageSelection:
     """Says which stored messages to reprocess. There is no default: replaying costs money and is said aloud.
 
     Everything that is known at synth is checked there; what is a token then is checked by the handler, by the
-    same code. Make one with `time_range`, `last`, `s3_paths` or `all`.
+    same code. Make one with `time_range`, `last`, `s3_paths`, `keys_from` or `all`.
 
     Example:
         from datetime import datetime, timezone
@@ -49,6 +51,8 @@ class MessageSelection:
 
     properties: Mapping[str, Any]
     """The `Messages` property of the custom resource."""
+    file: tuple[IBucket, str] | None = None
+    """Where `keys_from` finds the keys: a bucket and a key."""
 
     @classmethod
     def time_range(
@@ -121,6 +125,25 @@ class MessageSelection:
         return cls({"S3Paths": paths})
 
     @classmethod
+    def keys_from(cls, bucket: IBucket, key: str) -> MessageSelection:
+        """Objects that a file in S3 names, such as the list of what failed in an earlier run.
+
+        The file has a line for each object: `{"key": "photos/1.jpg"}`, whatever else is in it, or a key in quotes. It
+        may be gzipped. The pipeline may read the file, unless it is a state machine of yours: that gets
+        `{"KeysFrom": "s3://<bucket>/<key>"}` and needs its own permission.
+
+        Args:
+            bucket: The file's bucket.
+            key: The file's key. It is part of the trigger; what the file holds is not.
+
+        Raises:
+            ValueError: An argument is invalid. `PipelineReprocessing` raises it for pipelines of IoT Analytics.
+        """
+        check_bucket("bucket", bucket)
+        _check_path("key", key)
+        return cls({"KeysFrom": f"s3://{bucket.bucket_name}/{key}"}, (bucket, key))
+
+    @classmethod
     def all(cls) -> MessageSelection:
         """Every stored message."""
         return cls({"All": True})
@@ -131,11 +154,22 @@ class MessageSelection:
         Raises:
             ValueError: The pipeline is one of IoT Analytics, which refuses a key of `s3_paths`.
         """
+        if kind is Kind.IOT_ANALYTICS and self.file:
+            raise Failure(
+                "'messages' must not be MessageSelection.keys_from(...) for IoT Analytics; use "
+                "MessageSelection.s3_paths([...])"
+            )
         paths = self.properties.get("S3Paths", [])
         if kind is Kind.IOT_ANALYTICS and not Token.is_unresolved(paths):
             for index, path in enumerate(paths):
                 if not Token.is_unresolved(path):
                     check_s3_path(f"paths[{index}]", path)
+
+    def grant_read(self, grantee: object) -> None:
+        """Lets a pipeline that acts by itself read the file of `keys_from`."""
+        if self.file and hasattr(grantee, "grant_principal"):
+            bucket, key = self.file
+            bucket.grant_read(grantee, key)
 
     @property
     def is_known(self) -> bool:

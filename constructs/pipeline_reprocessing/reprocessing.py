@@ -111,6 +111,7 @@ class PipelineReprocessing(Opaque, Construct):
         self._handler = ReprocessingHandler.of(self)
         self._binding = pipeline.bind(self)
         check_type("pipeline.bind(...)", self._binding, PipelineBinding, "PipelineBinding(...)")
+        messages.grant_read(pipeline)
         messages.check_for(one_of("pipeline.properties.Kind", self._binding.properties.get("Kind", ""), Kind))
         self._trigger = Trigger(
             self,
@@ -205,10 +206,11 @@ class PipelineReprocessing(Opaque, Construct):
     def objects(self) -> str:
         """The number of objects that the run selected, as a text such as `365`; may be empty.
 
-        This attribute and the seven that follow come from the output of the run's execution. An `ArchivePipeline`
-        gives all of them. Your own state machine gives those that its output has, as whole numbers from 0 at the top
-        level under `objects`, `objectsFailed`, `objectsNotReplayed`, `objectsSkipped`, `messagesIn`, `messagesOut`,
-        `messagesDropped` and `messagesFailed`.
+        This attribute and the ten that follow come from the output of the run's execution. An `ArchivePipeline`
+        and an `S3EventPipeline` give those that they have. Your own state machine gives those that its output has, as
+        whole numbers from 0 at the top level under `objects`, `objectsDone`, `objectsGone`, `objectsChanged`,
+        `objectsFailed`, `objectsNotReplayed`, `objectsSkipped`, `messagesIn`, `messagesOut`, `messagesDropped` and
+        `messagesFailed`.
 
         An attribute is empty if the output has no such number, if the pipeline is one of IoT Analytics, or if `status`
         is not `SUCCEEDED`: without a wait, after a time-out with `OnTimeout.DETACH`, and with a timeout above 55
@@ -218,6 +220,24 @@ class PipelineReprocessing(Opaque, Construct):
         CloudFormation refuses to export an empty value: use a `CfnOutput` without an `export_name`.
         """
         return self.resource.get_att_string("Objects")
+
+    @property
+    def objects_done(self) -> str:
+        """The number of objects for which the function of an `S3EventPipeline` succeeded; may be empty, see `objects`."""
+        return self.resource.get_att_string("ObjectsDone")
+
+    @property
+    def objects_gone(self) -> str:
+        """The number of objects that were deleted before they were done; may be empty, see `objects`."""
+        return self.resource.get_att_string("ObjectsGone")
+
+    @property
+    def objects_changed(self) -> str:
+        """The number of objects that were written again since the run began; may be empty, see `objects`.
+
+        S3 itself tells the function of those.
+        """
+        return self.resource.get_att_string("ObjectsChanged")
 
     @property
     def objects_failed(self) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aws_cdk import Size, SizeRoundingBehavior, Stack
+from aws_cdk import Size, Stack
 from aws_cdk.aws_lambda import IFunction
 
-from archive_replay.settings import Contract, ResultFraming
+from object_replay.settings import Contract, ResultFraming
 from pipeline_reprocessing.arguments import check_number, one_of, shown
+from pipeline_reprocessing.limits import whole_bytes
 from pipeline_reprocessing_handler.validation import Failure
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ class Transform:
             function,
             Contract.FIREHOSE,
             batch_size,
-            max_bytes=_whole_bytes(buffer_size),
+            max_bytes=DEFAULT_BUFFER
+            if buffer_size is None
+            else whole_bytes("buffer_size", buffer_size, MIN_BUFFER, MAX_BUFFER, " as in Firehose"),
             delivery_stream=delivery_stream,
             result_framing=one_of("result_framing", result_framing, ResultFraming),
         )
@@ -164,22 +167,3 @@ class Transform:
 def _check_function(function: IFunction) -> None:
     if not hasattr(function, "function_arn"):
         raise Failure(f"'function' must be a Lambda function, got {shown(function)}")
-
-
-def _whole_bytes(buffer_size: Size | None) -> int:
-    if buffer_size is None:
-        return DEFAULT_BUFFER
-    if not isinstance(buffer_size, Size):
-        raise Failure(f"'buffer_size' must be a Size, got {shown(buffer_size)}; write Size.mebibytes(...)")
-    if buffer_size.is_unresolved():
-        try:
-            return buffer_size.to_bytes()  # type: ignore[return-value]  # a number token is a float
-        except RuntimeError:  # CDK converts no tokens
-            raise Failure("'buffer_size' must be in bytes if it is a token; write Size.bytes(...)") from None
-    # CDK leaves fractions in Size.bytes(...).
-    size = int(buffer_size.to_bytes(rounding=SizeRoundingBehavior.FLOOR))
-    if not MIN_BUFFER <= size <= MAX_BUFFER:
-        raise Failure(
-            f"'buffer_size' must be {MIN_BUFFER:,} to {MAX_BUFFER:,} bytes as in Firehose, got {size:,} bytes"
-        )
-    return size

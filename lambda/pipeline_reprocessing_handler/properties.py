@@ -82,6 +82,8 @@ class Messages:
     end: datetime | None = None
     last_seconds: int | None = None
     s3_paths: tuple[str, ...] = ()
+    keys_from: str | None = None
+    """A file with the keys of objects: `s3://<bucket>/<key>`."""
 
     @classmethod
     def parse(cls, properties: object, kind: Kind) -> Messages:
@@ -89,12 +91,12 @@ class Messages:
         values = _mapping("Messages", properties)
         ways = [
             way
-            for way in (("StartTime", "EndTime"), ("LastSeconds",), ("S3Paths",), ("All",))
+            for way in (("StartTime", "EndTime"), ("LastSeconds",), ("S3Paths",), ("KeysFrom",), ("All",))
             if any(values.get(key) is not None for key in way)
         ]
         if len(ways) != 1:
             raise Failure(
-                "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, All; "
+                "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, KeysFrom, All; "
                 f"got {', '.join(sorted(values)) or 'none'}"
             )
         if ways == [("LastSeconds",)]:
@@ -105,6 +107,8 @@ class Messages:
             )
         if ways == [("S3Paths",)]:
             return cls(s3_paths=_s3_paths(values["S3Paths"], kind))
+        if ways == [("KeysFrom",)]:
+            return cls(keys_from=text("Messages.KeysFrom", values["KeysFrom"]))
         if ways == [("All",)]:
             if str(values["All"]).lower() != "true":  # replaying everything is always said aloud
                 raise Failure(f"'Messages.All' must be true, got {shown(values['All'])}")
@@ -132,6 +136,8 @@ class Messages:
             return {"LastSeconds": self.last_seconds}
         if self.s3_paths:
             return {"S3Paths": list(self.s3_paths)}
+        if self.keys_from:
+            return {"KeysFrom": self.keys_from}
         times = {"StartTime": self.start, "EndTime": self.end}
         return {key: format_time(value) for key, value in times.items() if value} or {"All": True}
 

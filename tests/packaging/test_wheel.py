@@ -61,7 +61,7 @@ def names(wheel: Path) -> set[str]:
 def test_wheel_holds_the_library_the_handler_and_the_replay_and_nothing_else(names: set[str]) -> None:
     packages = {name.split("/")[0] for name in names}
 
-    assert packages == {"pipeline_reprocessing", "pipeline_reprocessing_handler", "archive_replay"}
+    assert packages == {"pipeline_reprocessing", "pipeline_reprocessing_handler", "object_replay"}
 
 
 def test_every_package_of_the_wheel_is_typed(names: set[str]) -> None:
@@ -134,6 +134,6 @@ def test_asset_holds_no_compiled_files(installed: Path) -> None:
     files = [file.relative_to(asset) for asset in assets for file in asset.rglob("*") if file.is_file()]
 
     assert Path("pipeline_reprocessing_handler/index.py") in files
-    assert Path("archive_replay/index.py") in files
+    assert Path("object_replay/index.py") in files
     assert Path("crhelper/__init__.py") in files
     assert not [file for file in files if file.suffix == ".pyc" or "__pycache__" in file.parts]

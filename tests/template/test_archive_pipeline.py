@@ -23,8 +23,8 @@ from cdk_nag import AwsSolutionsChecks
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
-import archive_replay
-from archive_replay.settings import Selection, Settings
+import object_replay
+from object_replay.settings import Selection, Settings
 from pipeline_reprocessing import (
     Archive,
     ArchivePipeline,
@@ -142,7 +142,7 @@ def test_one_function_does_all_steps(template: Template) -> None:
     template.has_resource_properties(
         "AWS::Lambda::Function",
         {
-            "Handler": "archive_replay.index.handler",
+            "Handler": "object_replay.index.handler",
             "Runtime": "python3.14",
             "Architectures": ["arm64"],
             "MemorySize": 1769,
@@ -656,7 +656,7 @@ def test_the_trigger_does_not_change_with_this_library_s_own_code(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trigger: str
 ) -> None:
     plain = Fixture()
-    other = tmp_path / "archive_replay"
+    other = tmp_path / "object_replay"
     other.mkdir()
     (other / "index.py").write_text("def handler(event, context): ...")
     monkeypatch.setattr("pipeline_reprocessing.archive_pipeline.packaged", lambda *_: tmp_path)
@@ -687,8 +687,8 @@ def test_the_asset_is_the_package_without_what_pip_adds(tmp_path: Path) -> None:
         if path.is_file()
     )
 
-    package = Path(archive_replay.__file__).parent
-    assert files == sorted(f"archive_replay/{path.name}" for path in package.glob("*.py"))
+    package = Path(object_replay.__file__).parent
+    assert files == sorted(f"object_replay/{path.name}" for path in package.glob("*.py"))
 
 
 def test_encrypted_buckets_come_with_their_keys() -> None:

@@ -13,8 +13,8 @@ from aws_cdk.assertions import Match, Template
 from aws_cdk.aws_lambda import Code, Function, Runtime
 from aws_cdk.aws_s3 import Bucket, IBucket
 
-from archive_replay.firehose_prefix import formats
-from archive_replay.settings import Settings, Source
+from object_replay.firehose_prefix import formats
+from object_replay.settings import Settings, Source
 from pipeline_reprocessing import Archive, ArchivePipeline, Destination, ErrorOutput, Framing, Transform
 
 

@@ -129,7 +129,7 @@ def test_statements_are_changed(tool: dict[str, Any], before: str, after: set[st
 
 
 def test_every_mutant_of_the_lambda_code_is_another_program(tool: dict[str, Any], checkout: Path) -> None:
-    source = (checkout / "lambda/archive_replay/functions.py").read_text()
+    source = (checkout / "lambda/object_replay/functions.py").read_text()
 
     changed = [tool["mutated"](source, mutant.number) for mutant in tool["mutants_of"]("functions", source)]
 

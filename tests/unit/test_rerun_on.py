@@ -88,7 +88,7 @@ def upgraded(part: ArchivePipeline) -> ArchivePipeline:
     """As another version of this library would build it."""
     resource = part.function.node.default_child
     assert isinstance(resource, CfnFunction)
-    resource.handler = "archive_replay.other.handler"
+    resource.handler = "object_replay.other.handler"
     return part
 
 

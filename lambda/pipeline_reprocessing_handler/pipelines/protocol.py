@@ -38,6 +38,9 @@ class Counts:
     """What a run that succeeded reports in its output; None where the output has no such number."""
 
     objects: int | None = None
+    objects_done: int | None = None
+    objects_gone: int | None = None
+    objects_changed: int | None = None
     objects_failed: int | None = None
     objects_not_replayed: int | None = None
     objects_skipped: int | None = None
@@ -71,6 +74,8 @@ class Counts:
         """Why the run replayed nothing; empty if it replayed something, or does not tell."""
         if self.objects == 0:
             return "the selection matched no object"
+        if self.objects_done == 0:
+            return "no object was processed"
         return "no message was read" if self.messages_in == 0 else ""
 
     def __str__(self) -> str:

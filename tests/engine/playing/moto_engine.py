@@ -24,8 +24,8 @@ from botocore.session import Session
 from moto.core.botocore_stubber import MockRawResponse
 from moto_additions import executable
 
-from archive_replay.index import Handler
-from archive_replay.patience import Clock
+from object_replay.index import Handler
+from object_replay.patience import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.client import LambdaClient
