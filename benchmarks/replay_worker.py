@@ -29,12 +29,13 @@ from gzip import GzipFile
 from pathlib import Path
 from typing import Any
 
-from object_replay.archive.replaying import Worker
+from object_replay.archive.replaying import ArchiveWorker
 from object_replay.patience import Clock, Patience
 from object_replay.planning import plan
 from object_replay.settings import Run, Selection, WorkItem
 from object_replay.storage import CHUNK, Storage, connect
 from object_replay.uploads import COMPRESSION_LEVEL
+from object_replay.worker import Call
 
 REPEATS = 3
 MOST_FIREHOSE = 1.15
@@ -209,15 +210,8 @@ def _replay(
 ) -> int:
     run = _run(contract, calls)
     s3 = LocalS3(folder, archive)
-    worker = Worker(
-        run,
-        Storage(s3),  # type: ignore[arg-type]  # it does what is needed
-        invoke,
-        now=lambda: datetime.now(UTC),
-        call="1",
-        remaining=lambda: 900.0,
-        patience=Patience(Clock(), run.started, lambda: 900.0),
-    )
+    call = Call("1", lambda: datetime.now(UTC), lambda: 900.0, Patience(Clock(), run.started, lambda: 900.0))
+    worker = ArchiveWorker(run, Storage(s3), invoke, call)  # type: ignore[arg-type]  # it does what is needed
     left = worker.replay(WorkItem(0, [_firehose_key(datetime(2025, 1, 1, tzinfo=UTC), 1)]))
     assert not left.keys
     [tally] = s3.note["Objects"].values()

@@ -6,6 +6,7 @@ repeats neither replaces the note of another call nor counts an object twice.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from typing import Any, TypeVar
 
 from object_replay.faults import told
 from object_replay.settings import Run, WorkItem
-from object_replay.storage import CONNECTIONS, Storage
+from object_replay.storage import CONNECTIONS, Storage, lines
 from object_replay.tally import Tally
+
+_NO_NOTES: tuple[str, Sequence[Note]] = ("", ())
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,19 @@ def summed(storage: Storage, run: Run) -> tuple[Tally, str]:
     return total, stopped
 
 
-def counted(storage: Storage, run: Run) -> Iterator[tuple[str, Tally]]:
-    """What happened to each object, by the note that counts."""
-    for notes in _by_work_item(storage, run, run.results_prefix, Note.parse):
-        for key, note in _latest(notes).items():
-            yield key, note.objects[key]
+def outcomes(storage: Storage, run: Run) -> Iterator[tuple[str, Tally | None]]:
+    """What happened to each object of a run, by the note that counts; None for one of which no note tells."""
+    bucket = run.settings.destination.bucket
+    noted = _numbered(storage, run, run.results_prefix, Note.parse)
+    number, notes = next(noted, _NO_NOTES)
+    for line in lines(storage.read(bucket, run.manifest_key)):
+        item = WorkItem.parse(json.loads(line))
+        latest: dict[str, Note] = {}
+        if number == f"{item.number:06d}":
+            latest = _latest(notes)
+            number, notes = next(noted, _NO_NOTES)
+        for key in item.keys:
+            yield key, latest[key].objects[key] if key in latest else None
 
 
 def replayed(storage: Storage, run: Run, item: WorkItem) -> Mapping[str, Note]:
@@ -170,10 +181,17 @@ def _by_work_item(
     storage: Storage, run: Run, prefix: str, parse: Callable[[Mapping[str, Any]], _AnyNote]
 ) -> Iterator[Sequence[_AnyNote]]:
     """The notes under the prefix, those of a work item together and the latest last."""
+    return (notes for _, notes in _numbered(storage, run, prefix, parse))
+
+
+def _numbered(
+    storage: Storage, run: Run, prefix: str, parse: Callable[[Mapping[str, Any]], _AnyNote]
+) -> Iterator[tuple[str, Sequence[_AnyNote]]]:
+    """The same with the number of the work item, in the order of these."""
     bucket = run.settings.destination.bucket
     keys = (item.key for item in storage.list(bucket, prefix))
     with ThreadPoolExecutor(CONNECTIONS) as readers:
         read = readers.map(lambda key: (key, parse(storage.read_json(bucket, key))), keys)
         # They stand together, for the number comes first in their names.
-        for _, group in groupby(read, key=lambda each: each[0].rpartition("/")[2][:6]):
-            yield sorted((note for _, note in group), key=lambda note: note.finished)
+        for number, group in groupby(read, key=lambda each: each[0].rpartition("/")[2][:6]):
+            yield number, sorted((note for _, note in group), key=lambda note: note.finished)

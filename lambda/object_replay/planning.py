@@ -18,7 +18,7 @@ from object_replay.compression import unpacked
 from object_replay.faults import Denied, ObjectFailure, ReplayStopped, ReplayTooLarge, Unreadable
 from object_replay.layouts import ArchiveLayout, layout_of
 from object_replay.settings import Limits, Run, Selection, Settings, WorkItem
-from object_replay.storage import CONNECTIONS, Availability, Storage, StoredObject
+from object_replay.storage import CONNECTIONS, Availability, Storage, StoredObject, lines
 
 MAX_KEYS = 100
 """Objects in a work item: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""
@@ -150,26 +150,27 @@ def keys_in(storage: Storage, bucket: str, key: str) -> list[str]:
     """
     keys = []
     try:
-        content = b"".join(unpacked(storage.read(bucket, key), key))
+        for number, line in enumerate(lines(unpacked(storage.read(bucket, key), key)), 1):
+            if line.strip():
+                keys.append(_key_in(line, f"line {number} of s3://{bucket}/{key}"))
     except Unreadable as error:
         raise Denied(f"the file of keys s3://{bucket}/{key} {error}") from error
     except ObjectFailure as error:
         raise ReplayStopped(f"the file of keys s3://{bucket}/{key} {error}") from error
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError:
-            value = None
-        named = value.get("key") if isinstance(value, dict) else value
-        if not isinstance(named, str) or not named:
-            raise ReplayStopped(
-                f'line {number} of s3://{bucket}/{key} must be {{"key": "..."}} or a key in quotes, got '
-                f"{line[:200].decode(errors='replace')}"
-            )
-        keys.append(named)
     return keys
+
+
+def _key_in(line: bytes, where: str) -> str:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    key = value.get("key") if isinstance(value, dict) else value
+    if not isinstance(key, str) or not key:
+        raise ReplayStopped(
+            f'{where} must be {{"key": "..."}} or a key in quotes, got {line[:200].decode(errors="replace")}'
+        )
+    return key
 
 
 def _is_skipped(item: StoredObject) -> bool:

@@ -362,8 +362,13 @@ class Run:
 
     @property
     def errors_key(self) -> str:
-        """Where all that failed is listed, for functions that write their own results."""
+        """Where all objects that failed are listed, for functions that write their own results."""
         return f"{self.folder}errors.jsonl"
+
+    @property
+    def remaining_key(self) -> str:
+        """Where a run that ended early lists what failed and what it has not come to."""
+        return f"{self.folder}remaining.jsonl"
 
     def exceeds_tolerance(self, failed: int, total: int) -> bool:
         """Whether so many failures are more than the share that the user tolerates."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from typing import Any
 
 from object_replay.faults import Denied, ReplayStopped, Throttled
-from object_replay.notes import counted, published, summed
+from object_replay.notes import outcomes, published, summed
 from object_replay.settings import Run
 from object_replay.storage import Storage
 from object_replay.tally import Tally
@@ -51,13 +51,13 @@ def summarise(
         "objectsFailed": tally.failed_objects,
         "objectsNotReplayed": missing,
         "objectsSkipped": run.skipped + tally.skipped_objects,
-        **(_of_archive(run, tally) if publishes else _of_events(run, tally)),
+        **(_of_archive(run, tally) if publishes else _of_events(run, tally, missing=missing)),
         "durationSeconds": _duration(run, now),
         "failures": tally.failures,
         "summary": f"s3://{bucket}/{run.summary_key}",
     }
-    if not publishes and tally.failed_objects:
-        _write_errors(run, storage)
+    if not publishes:
+        _write_lists(run, storage, missing=missing)
     storage.write_json(bucket, run.summary_key, summary)
     if cause and publishes:
         # That the run has failed matters more than what it leaves in its own folder.
@@ -80,27 +80,38 @@ def _of_archive(run: Run, tally: Tally) -> dict[str, Any]:
     }
 
 
-def _of_events(run: Run, tally: Tally) -> dict[str, Any]:
+def _of_events(run: Run, tally: Tally, *, missing: int) -> dict[str, Any]:
     not_done = tally.failed_objects + tally.gone_objects + tally.changed_objects + tally.skipped_objects
     return {
         "objectsDone": tally.objects - not_done,
         "objectsGone": tally.gone_objects,
         "objectsChanged": tally.changed_objects,
-        "errors": _errors(run) if tally.failed_objects else "",
+        "errors": _place(run, run.errors_key),
+        "remaining": _place(run, run.remaining_key if missing else run.errors_key),
     }
 
 
-def _errors(run: Run) -> str:
-    return f"s3://{run.settings.destination.bucket}/{run.errors_key}"
+def _place(run: Run, key: str) -> str:
+    return f"s3://{run.settings.destination.bucket}/{key}"
 
 
-def _write_errors(run: Run, storage: Storage) -> None:
-    """Lists all objects that failed, with the reasons: `MessageSelection.keys_from` selects them."""
-    with storage.upload(run.settings.destination.bucket, run.errors_key) as errors:
-        for key, tally in counted(storage, run):
-            for failure in tally.failures[: tally.failed_objects]:
-                line = {"key": key, "reason": failure["Reason"]}
-                errors.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
+def _write_lists(run: Run, storage: Storage, *, missing: int) -> None:
+    """Lists the objects that failed, and those too that the run has not come to: for `MessageSelection.keys_from`."""
+    bucket = run.settings.destination.bucket
+    with ExitStack() as lists:
+        errors = lists.enter_context(storage.upload(bucket, run.errors_key))
+        remaining = lists.enter_context(storage.upload(bucket, run.remaining_key)) if missing else None
+        for key, tally in outcomes(storage, run):
+            if tally and not tally.failed_objects:
+                continue
+            reason = tally.failures[0]["Reason"] if tally else "was not replayed: the run ended before"
+            line = (
+                json.dumps({"key": key, "reason": reason}, ensure_ascii=False).encode(errors="replace")
+                + b"\n"
+            )
+            for each in (errors if tally else None, remaining):
+                if each:
+                    each.write(line)
 
 
 def close(
@@ -164,7 +175,11 @@ def _cause(run: Run, tally: Tally, *, missing: int, error: str) -> str:
         f"{failure['Key']}{' message ' + str(failure['Number']) if 'Number' in failure else ''}: {failure['Reason']}"
         for failure in tally.failures[:3]
     )
-    listed = "" if run.settings.publishes else f", all in {_errors(run)}"
+    listed = (
+        ""
+        if run.settings.publishes
+        else f", see {_place(run, run.remaining_key if missing else run.errors_key)}"
+    )
     return _bounded(f"{numbers}{listed}; first: {first}")
 
 

@@ -97,21 +97,21 @@ def test_a_selection_of_any_shape_is_read_or_refused(shape: object) -> None:
     [
         (
             {},
-            "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, All; got none",
+            "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, KeysFrom, All; got none",
         ),
         (
             {"All": "true", "LastSeconds": "60"},
-            "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, All; "
+            "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, KeysFrom, All; "
             "got All, LastSeconds",
         ),
         (
             {"StartTime": "2025-01-01T00:00:00Z", "S3Paths": ["channel/a"]},
-            "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, All; "
+            "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, KeysFrom, All; "
             "got S3Paths, StartTime",
         ),
         (
             {"Everything": "true"},
-            "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, All; "
+            "'Messages' must have exactly one of StartTime and/or EndTime, LastSeconds, S3Paths, KeysFrom, All; "
             "got Everything",
         ),
         ("All", "'Messages' must be an object, got str"),

@@ -659,7 +659,7 @@ def test_the_trigger_does_not_change_with_this_library_s_own_code(
     other = tmp_path / "object_replay"
     other.mkdir()
     (other / "index.py").write_text("def handler(event, context): ...")
-    monkeypatch.setattr("pipeline_reprocessing.archive_pipeline.packaged", lambda *_: tmp_path)
+    monkeypatch.setattr("pipeline_reprocessing.object_pipeline.packaged", lambda *_: tmp_path)
     upgraded = Fixture()
 
     assert upgraded.trigger == trigger
@@ -688,7 +688,7 @@ def test_the_asset_is_the_package_without_what_pip_adds(tmp_path: Path) -> None:
     )
 
     package = Path(object_replay.__file__).parent
-    assert files == sorted(f"object_replay/{path.name}" for path in package.glob("*.py"))
+    assert files == sorted(path.relative_to(package.parent).as_posix() for path in package.rglob("*.py"))
 
 
 def test_encrypted_buckets_come_with_their_keys() -> None:
