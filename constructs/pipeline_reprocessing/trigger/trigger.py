@@ -7,25 +7,15 @@ stacks, `references` says where references lead, `graph` follows them, and `warn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-import jsii
-from aws_cdk import (
-    CfnResource,
-    CustomResource,
-    IAnyProducer,
-    IResolvable,
-    IResolveContext,
-    IStringProducer,
-    Lazy,
-    Stack,
-    Token,
-)
-from constructs import Construct, Dependable, IConstruct, IDependable
+from aws_cdk import CfnResource, CustomResource, IResolvable, Stack, Token
+from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.arguments import shown
+from pipeline_reprocessing.lazy import LazyRoots, lazy_text, lazy_value
 from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.pipelines import PipelineBinding
 from pipeline_reprocessing.trigger.graph import Graph, digest
@@ -97,17 +87,17 @@ class Trigger:
     @property
     def text(self) -> str:
         """The trigger itself, as a token."""
-        return Lazy.uncached_string(_Text(self))
+        return lazy_text(lambda _: self.made().text)
 
     @property
     def values(self) -> IResolvable:
         """What only the deploy knows, by name, as a token; nothing where there is nothing to look at."""
-        return Lazy.uncached_any(_Part(lambda: dict(self.made().values) or None))
+        return lazy_value(lambda _: dict(self.made().values) or None)
 
     @property
     def because(self) -> IResolvable:
         """What counts, as a token."""
-        return Lazy.uncached_any(_Part(lambda: self.made().because or None))
+        return lazy_value(lambda _: self.made().because or None)
 
     @property
     def parts(self) -> tuple[object, Sequence[IConstruct]]:
@@ -129,9 +119,7 @@ class Trigger:
         element = resource.node.default_child
         assert isinstance(element, CfnResource)  # noqa: S101  # CustomResource makes one
         self._resource = element
-        found = _WhatIsNeeded(self)
-        Dependable.implement(found, found)
-        resource.node.add_dependency(found)
+        resource.node.add_dependency(LazyRoots(self.needed))
 
     def made(self) -> _Made:
         """What synth says of it: as it was made for the synth, or, before any, as it would be made now."""
@@ -231,34 +219,3 @@ def _known_text(version: object) -> str | None:
         return version
     given = "a token" if Token.is_unresolved(version) else shown(version)
     raise Failure(f"'version' must be a text known at synth, got {given}; it is part of a hash made there")
-
-
-@jsii.implements(IStringProducer)
-class _Text:
-    def __init__(self, trigger: Trigger) -> None:
-        self._trigger = trigger
-
-    def produce(self, context: IResolveContext) -> str:  # noqa: ARG002  # jsii's signature
-        return self._trigger.made().text
-
-
-@jsii.implements(IAnyProducer)
-class _Part:
-    def __init__(self, part: Callable[[], object]) -> None:
-        self._part = part
-
-    def produce(self, context: IResolveContext) -> object:  # noqa: ARG002  # jsii's signature
-        return self._part()
-
-
-@jsii.implements(IDependable)
-class _WhatIsNeeded(Dependable):
-    """CDK asks for it late, when everything is defined."""
-
-    def __init__(self, trigger: Trigger) -> None:
-        super().__init__()
-        self._trigger = trigger
-
-    @property
-    def dependency_roots(self) -> list[IConstruct]:
-        return self._trigger.needed()
