@@ -107,12 +107,12 @@ class Trigger:
     @property
     def _told(self) -> dict[str, object]:
         kind = self._binding.properties["Kind"]
-        told = {
+        version = {} if self._version is None else {"version": self._version}
+        return {
             "messages": self._messages.properties,
             "pipeline": [kind, self._binding.fingerprint],
-            "version": self._version,
+            **version,
         }
-        return {name: value for name, value in told.items() if value is not None}
 
     def starts(self, resource: CustomResource) -> None:
         """Lets that custom resource wait for all that a run needs; it is the one that has this trigger."""
