@@ -82,11 +82,6 @@ class Graph:
         """What was said to decide data, and is defined elsewhere."""
 
     @property
-    def digests(self) -> list[str]:
-        """The digests of all that was followed."""
-        return sorted({node.digest for node in self.nodes.values() if node.digest})
-
-    @property
     def place(self) -> str:
         """The path of what is being looked at."""
         return self._open[-1].construct.node.path
@@ -166,21 +161,20 @@ class Graph:
             case Opaque():
                 return self._of_opaque(part)
         assert isinstance(part, Asset | DockerImageAsset)  # noqa: S101  # nothing else decides
-        return self._follow(
-            part.node.path, part, "asset", Place(self.template), lambda _: {"asset": part.asset_hash}
-        )
+        node = Node(part, "asset", Place(self.template))
+        return self._follow(part.node.path, node, lambda: {"asset": part.asset_hash})
 
     def _of_resource(self, template: Template, logical_id: str, *, needed: bool = True) -> str:
         element = template.elements[logical_id]
         within = ours(element)
         if within:
             return self._of_opaque(within)
-        resource = template.resource(logical_id)
+        assert isinstance(element, CfnResource)  # noqa: S101  # only resources are followed
+        # A protected member, as jsii spells it.
+        place = self._place(lambda: element._cfn_properties, template)
+        node = Node(owner(element), template.resource(logical_id)["Type"], place)
 
-        def given() -> object:
-            return element._cfn_properties if isinstance(element, CfnResource) else {}  # as jsii spells it
-
-        def content(node: Node) -> dict[str, Any]:
+        def content() -> dict[str, Any]:
             properties = deciding_properties(node.kind, template.properties(logical_id))
             chosen = without_locations(node.kind, self._of(properties, node.place))
             if node.kind in FUNCTIONS:
@@ -190,62 +184,44 @@ class Graph:
             kept = {key: value for key, value in chosen.items() if value not in (None, [], {})}
             return kept | {"named": named} if named else kept
 
-        return self._follow(
-            f"{template.path}|{logical_id}",
-            owner(element),  # type: ignore[arg-type]  # only resources are followed
-            resource["Type"],
-            self._place(given, template),
-            content,
-            needed=needed,
-        )
+        return self._follow(f"{template.path}|{logical_id}", node, content, needed=needed)
 
     def _of_opaque(self, construct: IConstruct) -> str:
         assert isinstance(construct, Opaque)  # noqa: S101  # who calls knows
         told, constructs = construct._stands_for()
         template = self.templates.template(Stack.of(construct))
+        node = Node(construct, "construct", self._place(lambda: told, template))
 
-        def content(node: Node) -> dict[str, Any]:
+        def content() -> dict[str, Any]:
             settings = self._of(template.stack.resolve(told), node.place)
             watched = sorted({part for each in constructs for part in self.construct(each)})
             return {"settings": settings, "watched": watched}
 
-        return self._follow(
-            construct.node.path, construct, "construct", self._place(lambda: told, template), content
-        )
+        return self._follow(construct.node.path, node, content)
 
     def _follow(
-        self,
-        key: str,
-        construct: IConstruct,
-        kind: str,
-        place: Place,
-        content: Callable[[Node], dict[str, Any]],
-        *,
-        needed: bool = True,
+        self, key: str, node: Node, content: Callable[[], dict[str, Any]], *, needed: bool = True
     ) -> str:
         """What stands for what was followed.
 
         Args:
-            key: Whose content it is.
-            construct: What has to be there for it.
-            kind: The type of a resource, or what else it is.
-            place: Where the content stands.
-            content: Makes it, when it is first asked for.
+            key: Which node it is.
+            node: The node, without its content.
+            content: Makes that, when the node is first asked for.
             needed: Whether what names it cannot do without it.
         """
         self._open[-1].reaches.add(key)
         if needed:
             self._open[-1].needs.add(key)
-        node = self.nodes.get(key)
-        if node is None:
-            node = self.nodes[key] = Node(construct, kind, place)
+        if key not in self.nodes:
+            self.nodes[key] = node
             self._open.append(node)
-            node.content = content(node)
-            node.digest = digest([kind, node.content])
+            node.content = content()
+            node.digest = digest([node.kind, node.content])
             text = canonical(node.content)  # what was left out of it needs no value either
             node.values = {name: value for name, value in node.values.items() if name in text}
             self._open.pop()
-        return f"${{{node.digest or _ITSELF}}}"
+        return f"${{{self.nodes[key].digest or _ITSELF}}}"
 
     def _place(self, given: Callable[[], object], template: Template) -> Place:
         """Where a value stands that was given to CDK in that form."""

@@ -13,9 +13,10 @@ from constructs import IConstruct
 from pipeline_reprocessing.trigger.definitions import deciding
 from pipeline_reprocessing.trigger.templates import path_of
 
+SUBSTITUTIONS = "definitionSubstitutions"
 _ELSEWHERE = ("definitionS3Location", "definitionUri")
-_FORMS = ("definition", "definitionString", *_ELSEWHERE)
-_SUBSTITUTIONS = "definitionSubstitutions"
+FORMS = ("definition", "definitionString", *_ELSEWHERE)
+"""The properties that a definition may be in."""
 
 
 def definition_in(properties: Mapping[str, Any], machine: IConstruct) -> dict[str, Any]:
@@ -25,15 +26,15 @@ def definition_in(properties: Mapping[str, Any], machine: IConstruct) -> dict[st
         properties: With a text in the place of each reference; those of anything else stay as they are.
         machine: Whose they are.
     """
-    form = next((form for form in _FORMS if properties.get(form)), None)
+    form = next((form for form in FORMS if properties.get(form)), None)
     if form is None:
         return dict(properties)
-    others = {key: value for key, value in properties.items() if key not in _FORMS}
+    others = {key: value for key, value in properties.items() if key not in FORMS}
     given = properties[form]
     definition = _file(given, machine) if form in _ELSEWHERE else given
     if definition is None:  # it cannot be read, so what is substituted in it counts by itself
         return others | {"definition": given}
-    return others | {"definition": deciding(_substituted(definition, others.pop(_SUBSTITUTIONS, None) or {}))}
+    return others | {"definition": deciding(_substituted(definition, others.pop(SUBSTITUTIONS, None) or {}))}
 
 
 def _substituted(definition: Any, substitutions: Mapping[str, Any]) -> Any:

@@ -35,9 +35,6 @@ _UNMADE = re.compile("0{24}[0-9a-f]{40}")
 _FOR_NESTED = "referenceto"
 """How CDK begins the names of the parameters by which a nested stack gets what it refers to."""
 
-Name = Callable[[Template, str, str], str]
-"""What stands for an attribute (or `Ref`) of the element with that id in that template."""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -54,11 +51,11 @@ class References:
 
     Args:
         templates: Those of the stage.
-        name: What stands for what a reference leads to, with the text `${...}` around it.
+        name: Gives, within `${...}`, what stands for an attribute (or `Ref`) of the element with an id in a template.
     """
 
     templates: Templates
-    name: Name
+    name: Callable[[Template, str, str], str]
 
     def replaced(self, value: Any, place: Place) -> Any:  # noqa: PLR0912  # one case for each intrinsic function
         """The value with a text in the place of each reference, and one text where parts of it are joined.
@@ -74,32 +71,34 @@ class References:
         match value:
             case str():
                 return self._plain(value, template)
-            case {"Ref": str(name)} if len(value) == 1:
+            case dict() if len(value) != 1:  # so it is no intrinsic function
+                return {key: of(item) for key, item in value.items()}
+            case {"Ref": str(name)}:
                 return self._attribute(name, "Ref", place) or value
-            case {"Fn::GetAtt": str(name)} if len(value) == 1:
+            case {"Fn::GetAtt": str(name)}:
                 return of({"Fn::GetAtt": name.split(".", 1)})
-            case {"Fn::GetAtt": [str(name), str(attribute)]} if len(value) == 1:
+            case {"Fn::GetAtt": [str(name), str(attribute)]}:
                 return self._attribute(name, attribute, place) or value
-            case {"Fn::Sub": str(text)} if len(value) == 1:
+            case {"Fn::Sub": str(text)}:
                 return self._text(text, {}, place)
-            case {"Fn::Sub": [str(text), {**variables}]} if len(value) == 1:
+            case {"Fn::Sub": [str(text), {**variables}]}:
                 return self._text(text, of(variables), place)
-            case {"Fn::Join": [str(separator), [*items]]} if len(value) == 1:
+            case {"Fn::Join": [str(separator), [*items]]}:
                 return separator.join(_text_of(of(item)) for item in items)
-            case {"Fn::ImportValue": name} if len(value) == 1:
+            case {"Fn::ImportValue": name}:
                 export = of(name)
                 found = self._output(lambda there, _, output: self._exported(output, there) == export)
                 return {"Fn::ImportValue": export} if found is None else self.replaced(*found)
             case {"Fn::GetStackOutput": {"StackName": str(stack), "OutputName": str(name)}}:
                 found = self._output(lambda there, key, _: key == name and there.stack.stack_name == stack)
                 return value if found is None else self.replaced(*found)
-            case {"Fn::FindInMap": [str(name), *keys]} if len(value) == 1:
+            case {"Fn::FindInMap": [str(name), *keys]}:
                 return {"Fn::FindInMap": [of(template.section("Mappings").get(name, name)), *map(of, keys)]}
-            case {"Fn::If": [str(name), *values]} if len(value) == 1:
+            case {"Fn::If": [str(name), *values]}:
                 return {"Fn::If": [of(template.section("Conditions").get(name, name)), *map(of, values)]}
-            case {"Condition": str(name)} if len(value) == 1:
+            case {"Condition": str(name)}:
                 return {"Condition": of(template.section("Conditions").get(name, name))}
-            case dict():
+            case {}:
                 return {key: of(item) for key, item in value.items()}
             case list():
                 return [*map(of, value)]

@@ -19,6 +19,8 @@ from aws_cdk.aws_s3_assets import Asset
 from aws_cdk.lambda_layer_awscli import AwsCliLayer
 from constructs import IConstruct
 
+from pipeline_reprocessing.trigger.machines import FORMS, SUBSTITUTIONS
+
 _OF_BATCH = ("containerProperties", "ecsProperties", "eksProperties", "nodeProperties")
 _OF_FUNCTIONS = (
     "code",
@@ -32,13 +34,7 @@ _OF_FUNCTIONS = (
     "layers",
     "runtime",
 )
-_OF_MACHINES = (
-    "definition",
-    "definitionS3Location",
-    "definitionString",
-    "definitionSubstitutions",
-    "definitionUri",
-)
+_OF_MACHINES = (*FORMS, SUBSTITUTIONS)
 _DECIDES = {
     "AWS::Athena::NamedQuery": ("database", "queryString"),
     "AWS::Batch::JobDefinition": (*_OF_BATCH, "parameters"),
@@ -207,10 +203,9 @@ def deciding_properties(kind: str, properties: Mapping[str, Any]) -> dict[str, A
         kind: The resource's type.
         properties: As the template has them.
     """
-    chosen = _DECIDES.get(kind)
     named = _by_uncapitalized(properties)
-    if chosen is not None:
-        keys = named.keys() & set(chosen)
+    if kind in _DECIDES:
+        keys = named.keys() & {*_DECIDES[kind]}
     else:  # nothing is known of what a custom resource calls a setting
         keys = named.keys() - ({"serviceTimeout", "serviceToken"} if _CUSTOM.fullmatch(kind) else _SETTINGS)
     return {key: named[key] for key in sorted(keys)}

@@ -71,6 +71,7 @@ class Trigger:
         self._binding = binding
         self._messages = messages
         self._rerun_on = _watchable(rerun_on, scope)
+        self._watched = [*binding.watched, *self._rerun_on]
         self._version = _known_text(version)
         self._watch = watch
         self._hands_on_values = hands_on_values
@@ -102,17 +103,13 @@ class Trigger:
     @property
     def parts(self) -> tuple[object, Sequence[IConstruct]]:
         """What it is made from: a value, and constructs."""
-        return self._told, [*self._binding.watched, *self._rerun_on]
+        return self._told, self._watched
 
     @property
     def _told(self) -> dict[str, object]:
-        kind = self._binding.properties["Kind"]
+        pipeline = [self._binding.properties["Kind"], self._binding.fingerprint]
         version = {} if self._version is None else {"version": self._version}
-        return {
-            "messages": self._messages.properties,
-            "pipeline": [kind, self._binding.fingerprint],
-            **version,
-        }
+        return {"messages": self._messages.properties, "pipeline": pipeline, **version}
 
     def starts(self, resource: CustomResource) -> None:
         """Lets that custom resource wait for all that a run needs; it is the one that has this trigger."""
@@ -145,14 +142,10 @@ class Trigger:
         warn_of_versions(self._scope, graph)
         warn_of_files(self._scope, graph)
         scopes = self._scope.node.scopes
+        reached = [node.construct for node in graph.needed]
         return [
             part
-            for construct in (
-                *self._binding.prerequisites,
-                *self._binding.watched,
-                *self._rerun_on,
-                *(node.construct for node in graph.needed),
-            )
+            for construct in (*self._binding.prerequisites, *self._watched, *reached)
             for part in running_parts(construct)
             # What contains this construct cannot be waited for as a whole.
             if not (construct in scopes and ours(part))
@@ -179,7 +172,7 @@ class Trigger:
         try:
             for name, value in self._told.items():
                 graph.settings(name, value, is_handed_on=name == "messages")
-            for construct in (*self._binding.watched, *self._rerun_on):
+            for construct in self._watched:
                 graph.construct(construct)
         finally:
             self._looking = None
@@ -187,7 +180,8 @@ class Trigger:
 
     def _make(self, graph: Graph) -> _Made:
         resource = self._resource and Stack.of(self._scope).resolve(self._resource.logical_id)
-        text = digest([graph.template.identity, resource, graph.root.content, graph.digests])
+        digests = sorted({node.digest for node in graph.nodes.values()} - {""})  # the root has none
+        text = digest([graph.template.identity, resource, graph.root.content, digests])
         return _Made(text, graph.values if self._hands_on_values else {}, graph.because)
 
 

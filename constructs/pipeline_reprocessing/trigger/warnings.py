@@ -18,7 +18,7 @@ from pipeline_reprocessing.trigger.templates import path_of
 _ARN = re.compile(
     r"arn:[\w${}:-]*:(?:lambda|states):[\w${}:-]*?:(?:function|stateMachine):[\w-]+(?::[\w$-]+)?"
 )
-_LAMBDA_NAME = re.compile(r'"[lL]ambdaName":"((?:[^"\\\\]|\\\\.)*)"')
+_LAMBDA_NAME = re.compile(r'"[lL]ambdaName":"([^"]*)"')
 _PUBLISHED = {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
 _LEFT_BEHIND = {".DS_Store", "__pycache__"}
 
