@@ -17,23 +17,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jsii
-from aws_cdk import (
-    CfnResource,
-    IAnyProducer,
-    IResolveContext,
-    IStringProducer,
-    Lazy,
-    Reference,
-    Stack,
-    Tokenization,
-)
+from aws_cdk import CfnResource, IResolveContext, Reference, Stack, Tokenization
 from aws_cdk.aws_iam import CfnManagedPolicy, CfnPolicy, CfnRole, PolicyStatement, Role
-from constructs import Construct, Dependable, IConstruct, IDependable, IValidation
+from constructs import Construct, Dependable, IConstruct, IValidation
 
 from pipeline_reprocessing.acknowledged import EXECUTIONS, acknowledge_wildcard
+from pipeline_reprocessing.lazy import LazyRoots, lazy_text, lazy_value
+from pipeline_reprocessing.logical_ids import new_id_for_each
 from pipeline_reprocessing.pipelines import PipelineBinding
 from pipeline_reprocessing.trigger.graph import digest
-from pipeline_reprocessing.trigger.logical_ids import new_id_for_each
 from pipeline_reprocessing.trigger.templates import Template, Templates
 
 POLICY_SIZE = 6_144
@@ -82,8 +74,7 @@ class PipelinePermission(Construct):
         """The construct's path in the stack."""
         self.policy = permissions.add(self, binding.statements)
         """The inline policy, for a pipeline that must not share one; None where roles are customized."""
-        roots = _Roots(permissions, self)
-        Dependable.implement(self, roots)
+        Dependable.implement(self, LazyRoots(lambda: permissions.roots(self)))
 
     @property
     def statements(self) -> list[Json]:
@@ -161,6 +152,12 @@ class Permissions:
         """Whether it is in the template."""
         # CDK drops a dependency on what is not, so until the app is settled all of them are.
         return self._found is None or not self._found.validated or bool(self.holds(policy))
+
+    def document(self, policy: CfnResource, context: IResolveContext) -> Json:
+        """Its document: with tokens while CDK looks for references to other stacks, which are in them."""
+        if context.preparing:
+            return {"Statement": [part for member in self.holds(policy) for part in member.statements]}
+        return self.content(policy)[0]
 
     def content(self, policy: CfnResource) -> Content:
         """Its document, and the pipelines in it, both without tokens."""
@@ -287,7 +284,7 @@ class _SharedPolicy(CfnManagedPolicy):
 
     def __init__(self, scope: Construct, id: str, permissions: Permissions, role: Role) -> None:  # noqa: A002  # CDK's name for it
         self._permissions = permissions
-        document = Lazy.uncached_any(_Document(permissions, self))
+        document = lazy_value(lambda context: permissions.document(self, context))
         super().__init__(scope, id, policy_document=document, roles=[role.role_name])
         new_id_for_each(self, lambda: permissions.content(self))
 
@@ -300,51 +297,19 @@ class _InlinePolicy(CfnPolicy):
 
     def __init__(self, scope: Construct, id: str, permissions: Permissions, role: Role) -> None:  # noqa: A002  # CDK's name for it
         self._permissions = permissions
-        document = Lazy.uncached_any(_Document(permissions, self))
+        document = lazy_value(lambda context: permissions.document(self, context))
         # Two policies of one name in one role would be one.
-        name = Lazy.uncached_string(_Name(self))
+        name = lazy_text(self._name)
         super().__init__(scope, id, policy_document=document, policy_name=name, roles=[role.role_name])
         new_id_for_each(self, lambda: permissions.content(self))
 
     def _should_synthesize(self) -> bool:
         return self._permissions.exists(self)
 
-
-@jsii.implements(IAnyProducer)
-class _Document:
-    def __init__(self, permissions: Permissions, policy: CfnResource) -> None:
-        self._permissions = permissions
-        self._policy = policy
-
-    def produce(self, context: IResolveContext) -> Json:
-        if context.preparing:
-            # CDK looks for references to other stacks, which are in the tokens.
-            members = self._permissions.holds(self._policy)
-            return {"Statement": [statement for member in members for statement in member.statements]}
-        return self._permissions.content(self._policy)[0]
-
-
-@jsii.implements(IStringProducer)
-class _Name:
-    def __init__(self, policy: CfnResource) -> None:
-        self._policy = policy
-
-    def produce(self, context: IResolveContext) -> str:
+    def _name(self, context: IResolveContext) -> str:
         # While CDK only looks for references, the id is not known, and costs as much as all statements.
-        name: str = "" if context.preparing else self._policy.stack.resolve(self._policy.logical_id)
+        name: str = "" if context.preparing else self.stack.resolve(self.logical_id)
         return name[-128:]
-
-
-@jsii.implements(IDependable)
-class _Roots(Dependable):
-    def __init__(self, permissions: Permissions, member: PipelinePermission) -> None:
-        super().__init__()
-        self._permissions = permissions
-        self._member = member
-
-    @property
-    def dependency_roots(self) -> list[IConstruct]:
-        return self._permissions.roots(self._member)
 
 
 @jsii.implements(IValidation)

@@ -18,11 +18,11 @@ from aws_cdk.aws_logs import LogGroup
 from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.arguments import check_type, one_of
+from pipeline_reprocessing.logical_ids import new_id_for_each
 from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.permissions import PipelinePermission
 from pipeline_reprocessing.pipelines import IReprocessablePipeline, PipelineBinding
 from pipeline_reprocessing.provider import ReprocessingHandler
-from pipeline_reprocessing.trigger.logical_ids import new_id_for_each
 from pipeline_reprocessing.trigger.relevant import Opaque
 from pipeline_reprocessing.trigger.trigger import Trigger
 from pipeline_reprocessing.trigger.watch import Watch

@@ -208,6 +208,17 @@ def test_a_run_that_was_noted_is_adopted_however_late(
     assert start() == "9d31"
 
 
+def test_a_run_that_began_unseen_is_found_when_it_is_too_late_to_start_another(
+    start: Callable[[], str], ledger: Ledger, runs: Runs, clock: FakeClock
+) -> None:
+    ledger.note("before~0")
+    runs.begin()
+    clock.sleep(START_BY.total_seconds())
+
+    assert start() == "run-1"
+    assert runs.sent_at == []
+
+
 def test_an_undated_request_that_comes_again_is_as_old_as_its_first_note(
     once: StartOnce, ledger: Ledger, ledger_of: Callable[..., Ledger], create: Invocation, clock: FakeClock
 ) -> None:

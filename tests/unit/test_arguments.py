@@ -21,6 +21,7 @@ from pipeline_reprocessing import (
     PipelineReprocessing,
     ReprocessablePipeline,
     Wait,
+    Watch,
 )
 
 PIPELINE = ReprocessablePipeline.iot_analytics_named("telemetry")
@@ -323,3 +324,12 @@ def test_a_function_can_be_granted_something(stack: Stack) -> None:
     grant = used.grant_invoke(reprocessing(stack))
 
     assert grant.success
+
+
+@pytest.mark.parametrize("name", ["ignored_environment", "ignored_layers"])
+@pytest.mark.parametrize(
+    ("value", "given"), [("BUILD_*", "'BUILD_*'"), (5, "int 5"), (["A", 5], "list ['A', 5]")]
+)
+def test_what_is_left_out_is_a_list_of_names(name: str, value: Any, given: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"'{name}' must be a list of names, got {given}")):
+        Watch(**{name: value})

@@ -371,10 +371,22 @@ def test_what_is_substituted_in_a_definition_that_is_elsewhere_counts(place: str
     assert_replays(substituted("celsius"), substituted("kelvin"), because="Telemetry/Used")
 
 
+def test_what_is_substituted_in_a_parsed_definition_counts() -> None:
+    def substituted(unit: str, comment: str = "") -> Template:
+        definition = {"Comment": comment, **calling("enrich:1")}
+        definition["States"]["Done"]["Result"] = "${Unit}"
+        properties = {"Definition": definition, "DefinitionSubstitutions": {"Unit": unit, "Unused": 1}}
+        return app(lambda stack: resource(stack, "AWS::Serverless::StateMachine", properties))
+
+    assert_replays_nothing(substituted('"celsius"'), substituted('"celsius"', comment="text"))
+    assert_replays(substituted('"celsius"'), substituted('"kelvin"'), because="Telemetry/Used")
+
+
 def test_what_sam_gives_to_all_functions_counts(tmp_path: Path) -> None:
     def included(unit: str) -> Template:
         path = tmp_path / f"{unit}.json"
-        function = {"Type": "AWS::Serverless::Function", "Properties": {"InlineCode": "one"}}
+        own = {"InlineCode": "one", "Environment": {"Variables": {"OWN": "one"}}}
+        function = {"Type": "AWS::Serverless::Function", "Properties": own}
         shared = {"Function": {"Environment": {"Variables": {"UNIT": unit}}, "Handler": "index.handler"}}
         path.write_text(
             json.dumps(

@@ -250,14 +250,38 @@ def published(stack: Stack, value: str, *, also_itself: bool = False) -> StateMa
     return StateMachine(stack, "Machine", definition_body=DefinitionBody.from_chainable(task))
 
 
-def test_a_late_value_behind_a_published_version_is_warned_of() -> None:
+def a_parameter(stack: Stack) -> str:
+    return CfnParameter(stack, "Unit").value_as_string
+
+
+def an_attribute(stack: Stack) -> str:
+    return CfnResource(stack, "Unit", type="Custom::Unit").get_att("Name").to_string()
+
+
+def what_is_not_always_there(stack: Stack) -> str:
+    unit = CfnResource(stack, "Unit", type="Custom::Unit")
+    unit.cfn_options.condition = CfnCondition(stack, "Always")
+    return unit.get_att("Name").to_string()
+
+
+@pytest.mark.parametrize(
+    ("late", "name"),
+    [
+        (a_parameter, "Unit.Ref"),
+        (an_attribute, "Unit.Name"),
+        (what_is_not_always_there, "Unit.Name"),
+    ],
+)
+def test_a_late_value_behind_a_published_version_is_warned_of(
+    late: Callable[[Stack], str], name: str
+) -> None:
     stack = Stack(App(), "Telemetry")
-    machine = published(stack, CfnParameter(stack, "Unit").value_as_string)
+    machine = published(stack, late(stack))
 
     [warning] = warnings(stack, ReprocessablePipeline.state_machine(machine))["publishedVersion"]
 
     assert warning.startswith("a run calls 'Telemetry/Function' by a published version only")
-    assert "Unit.Ref" in warning
+    assert f"another value of {name} publishes none" in warning
 
 
 def test_a_late_value_of_the_function_itself_is_not_warned_of() -> None:

@@ -11,6 +11,7 @@ from aws_cdk import (
     Aws,
     CfnCondition,
     CfnMapping,
+    CfnOutput,
     CfnParameter,
     CfnResource,
     Environment,
@@ -236,6 +237,18 @@ def test_an_escape_hatch_may_refer_to_a_function_of_another_stack() -> None:
         assert isinstance(resource, CfnStateMachine)
         resource.add_property_override("DefinitionString", f"{START}{used.attr_arn}{END}")
         return of(stack, ReprocessablePipeline.state_machine(defined))["Trigger"]
+
+    assert trigger("one") == trigger("one")
+    assert trigger("one") != trigger("two")
+
+
+def test_an_output_read_by_the_name_of_its_stack_leads_to_its_function() -> None:
+    def trigger(code: str) -> Any:
+        app = App()
+        there, stack = Stack(app, "Functions"), Stack(app, "Telemetry")
+        CfnOutput(there, "Arn", value=enrich(there, code).attr_arn)
+        arn = Fn.get_stack_output(there.stack_name, "Arn")
+        return backfill(stack, machine(stack, f"{START}{arn}{END}"))["Trigger"]
 
     assert trigger("one") == trigger("one")
     assert trigger("one") != trigger("two")

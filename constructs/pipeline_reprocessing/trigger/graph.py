@@ -7,7 +7,7 @@ same however a function is named, and moves with nothing but what the functions 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -22,10 +22,10 @@ from pipeline_reprocessing.trigger.machines import definition_in
 from pipeline_reprocessing.trigger.names import FUNCTIONS, named_in
 from pipeline_reprocessing.trigger.references import FOLLOWED, Place, References, canonical, known_to_cdk
 from pipeline_reprocessing.trigger.relevant import (
+    FOLLOWED_TYPES,
     Opaque,
     deciding_parts,
     deciding_properties,
-    is_followed,
     ours,
     owner,
     without_locations,
@@ -37,15 +37,14 @@ _SECRET = re.compile("secret|password|apikey|privatekey", re.IGNORECASE)
 """Attributes whose values are secret."""
 NEVER_CHANGES = re.compile(r":(?:function|stateMachine):[\w-]+:\d+(?![\w-])")
 """The ARN of a version."""
-_ITSELF = f"${{{'0' * 64}}}"
-"""What stands for what is still being looked at: a function that names itself, or a machine that starts itself."""
+_ITSELF = "0" * 64
+"""The digest of what is still being looked at: a function that names itself, or a machine that starts itself."""
 
 
 @dataclass
 class Node:
     """Something that decides data."""
 
-    key: str
     construct: IConstruct
     kind: str
     """The type of a resource, or what else it is."""
@@ -73,27 +72,19 @@ class Graph:
     def __init__(self, root: IConstruct, templates: Templates, watch: Watch) -> None:
         self.templates = templates
         self._watch = watch
-        self._references = References(templates, self._of_attribute)
+        self._of = References(templates, self._of_attribute).replaced
         self.template = templates.template(Stack.of(root))
-        self.nodes = {"": Node("", root, "", Place(self.template))}
-        self._open = [""]
+        self.root = Node(root, "", Place(self.template))
+        """What was said to the construct itself."""
+        self.nodes = {"": self.root}
+        self._open = [self.root]
         self.unseen: list[IConstruct] = []
         """What was said to decide data, and is defined elsewhere."""
 
     @property
-    def root(self) -> Node:
-        """What was said to the construct itself."""
-        return self.nodes[""]
-
-    @property
-    def digests(self) -> list[str]:
-        """The digests of all that was followed."""
-        return sorted({node.digest for node in self.nodes.values() if node.digest})
-
-    @property
     def place(self) -> str:
         """The path of what is being looked at."""
-        return self.nodes[self._open[-1]].construct.node.path
+        return self._open[-1].construct.node.path
 
     @property
     def because(self) -> dict[str, dict[str, str]]:
@@ -169,94 +160,68 @@ class Graph:
                 return self._of_resource(*self.templates.place_of(part))
             case Opaque():
                 return self._of_opaque(part)
-            case Asset() | DockerImageAsset():
-                return self._follow(
-                    part.node.path, part, "asset", Place(self.template), lambda _: {"asset": part.asset_hash}
-                )
-        raise TypeError(part)
+        assert isinstance(part, Asset | DockerImageAsset)  # noqa: S101  # nothing else decides
+        node = Node(part, "asset", Place(self.template))
+        return self._follow(part.node.path, node, lambda: {"asset": part.asset_hash})
 
     def _of_resource(self, template: Template, logical_id: str, *, needed: bool = True) -> str:
         element = template.elements[logical_id]
         within = ours(element)
         if within:
             return self._of_opaque(within)
-        resource = template.resource(logical_id)
+        assert isinstance(element, CfnResource)  # noqa: S101  # only resources are followed
+        # A protected member, as jsii spells it.
+        place = self._place(lambda: element._cfn_properties, template)
+        node = Node(owner(element), template.resource(logical_id)["Type"], place)
 
-        def given() -> object:
-            return element._cfn_properties if isinstance(element, CfnResource) else {}  # as jsii spells it
-
-        def content(node: Node) -> dict[str, Any]:
+        def content() -> dict[str, Any]:
             properties = deciding_properties(node.kind, template.properties(logical_id))
-            chosen = {key: self._of(value, node.place) for key, value in properties.items()}
-            chosen = without_locations(node.kind, chosen)
+            chosen = without_locations(node.kind, self._of(properties, node.place))
             if node.kind in FUNCTIONS:
                 chosen = self._watch.kept(chosen)
             chosen = definition_in(chosen, node.construct)
-            found = sorted({*self._names(canonical(chosen), template)})
+            named = sorted({*self._names(canonical(chosen), template)})
             kept = {key: value for key, value in chosen.items() if value not in (None, [], {})}
-            return kept | ({"named": found} if found else {})
+            return kept | {"named": named} if named else kept
 
-        return self._follow(
-            f"{template.path}|{logical_id}",
-            owner(element),  # type: ignore[arg-type]  # only resources are followed
-            resource["Type"],
-            self._place(given, template),
-            content,
-            needed=needed,
-        )
+        return self._follow(f"{template.path}|{logical_id}", node, content, needed=needed)
 
     def _of_opaque(self, construct: IConstruct) -> str:
         assert isinstance(construct, Opaque)  # noqa: S101  # who calls knows
         told, constructs = construct._stands_for()
         template = self.templates.template(Stack.of(construct))
+        node = Node(construct, "construct", self._place(lambda: told, template))
 
-        def content(node: Node) -> dict[str, Any]:
-            value = self._of(template.stack.resolve(told), node.place)
-            return {
-                "settings": value,
-                "watched": sorted({part for each in constructs for part in self.construct(each)}),
-            }
+        def content() -> dict[str, Any]:
+            settings = self._of(template.stack.resolve(told), node.place)
+            watched = sorted({part for each in constructs for part in self.construct(each)})
+            return {"settings": settings, "watched": watched}
 
-        return self._follow(
-            construct.node.path, construct, "construct", self._place(lambda: told, template), content
-        )
+        return self._follow(construct.node.path, node, content)
 
     def _follow(
-        self,
-        key: str,
-        construct: IConstruct,
-        kind: str,
-        place: Place,
-        content: Callable[[Node], dict[str, Any]],
-        *,
-        needed: bool = True,
+        self, key: str, node: Node, content: Callable[[], dict[str, Any]], *, needed: bool = True
     ) -> str:
         """What stands for what was followed.
 
         Args:
-            key: Whose content it is.
-            construct: What has to be there for it.
-            kind: The type of a resource, or what else it is.
-            place: Where the content stands.
-            content: Makes it, when it is first asked for.
+            key: Which node it is.
+            node: The node, without its content.
+            content: Makes that, when the node is first asked for.
             needed: Whether what names it cannot do without it.
         """
-        namer = self.nodes[self._open[-1]]
-        namer.reaches.add(key)
+        self._open[-1].reaches.add(key)
         if needed:
-            namer.needs.add(key)
+            self._open[-1].needs.add(key)
         if key not in self.nodes:
-            node = self.nodes[key] = Node(key, construct, kind, place)
-            self._open.append(key)
-            node.content = content(node)
-            node.digest = digest([kind, node.content])
+            self.nodes[key] = node
+            self._open.append(node)
+            node.content = content()
+            node.digest = digest([node.kind, node.content])
             text = canonical(node.content)  # what was left out of it needs no value either
             node.values = {name: value for name, value in node.values.items() if name in text}
             self._open.pop()
-        return f"${{{self.nodes[key].digest}}}" if self.nodes[key].digest else _ITSELF
-
-    def _of(self, value: Any, place: Place) -> Any:
-        return self._references.replaced(value, place)
+        return f"${{{self.nodes[key].digest or _ITSELF}}}"
 
     def _place(self, given: Callable[[], object], template: Template) -> Place:
         """Where a value stands that was given to CDK in that form."""
@@ -264,7 +229,7 @@ class Graph:
 
     def _of_attribute(self, template: Template, logical_id: str, attribute: str) -> str:
         resource = template.resource(logical_id)
-        if is_followed(resource.get("Type")):
+        if resource.get("Type") in FOLLOWED_TYPES:
             return self._of_resource(template, logical_id)[2:-1]
         name = f"{logical_id}.{attribute}"
         if template is not self.template:
@@ -275,8 +240,12 @@ class Graph:
             or _SECRET.search(attribute)
             or (logical_id in template.elements and ours(template.elements[logical_id]))
         ):
-            token = {"Ref": logical_id} if attribute == "Ref" else {"Fn::GetAtt": [logical_id, attribute]}
-            self.nodes[self._open[-1]].values[name] = _where_it_exists(resource, token)
+            token: dict[str, Any] = (
+                {"Ref": logical_id} if attribute == "Ref" else {"Fn::GetAtt": [logical_id, attribute]}
+            )
+            if condition := resource.get("Condition"):  # where it does not hold there is no value
+                token = {"Fn::If": [condition, token, {"Ref": "AWS::NoValue"}]}
+            self._open[-1].values[name] = token
         return name
 
     def _names(self, text: str, template: Template) -> Iterator[str]:
@@ -288,9 +257,3 @@ class Graph:
 def digest(value: object) -> str:
     """The SHA-256 of the value as canonical JSON."""
     return sha256(canonical(value).encode()).hexdigest()
-
-
-def _where_it_exists(resource: Mapping[str, Any], token: object) -> object:
-    """The token, or nothing where its resource has a condition that does not hold."""
-    condition = resource.get("Condition")
-    return {"Fn::If": [condition, token, {"Ref": "AWS::NoValue"}]} if condition else token

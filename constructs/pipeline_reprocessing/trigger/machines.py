@@ -13,9 +13,10 @@ from constructs import IConstruct
 from pipeline_reprocessing.trigger.definitions import deciding
 from pipeline_reprocessing.trigger.templates import path_of
 
-_FORMS = ("definition", "definitionString", "definitionS3Location", "definitionUri")
+SUBSTITUTIONS = "definitionSubstitutions"
 _ELSEWHERE = ("definitionS3Location", "definitionUri")
-_SUBSTITUTIONS = "definitionSubstitutions"
+FORMS = ("definition", "definitionString", *_ELSEWHERE)
+"""The properties that a definition may be in."""
 
 
 def definition_in(properties: Mapping[str, Any], machine: IConstruct) -> dict[str, Any]:
@@ -25,46 +26,35 @@ def definition_in(properties: Mapping[str, Any], machine: IConstruct) -> dict[st
         properties: With a text in the place of each reference; those of anything else stay as they are.
         machine: Whose they are.
     """
-    forms = [form for form in _FORMS if properties.get(form)]
-    if not forms:
+    form = next((form for form in FORMS if properties.get(form)), None)
+    if form is None:
         return dict(properties)
-    definition = properties[forms[0]]
-    if forms[0] in _ELSEWHERE:
-        definition, location = _file(definition, machine), definition
-    others = {key: value for key, value in properties.items() if key not in _FORMS}
+    others = {key: value for key, value in properties.items() if key not in FORMS}
+    given = properties[form]
+    definition = _file(given, machine) if form in _ELSEWHERE else given
     if definition is None:  # it cannot be read, so what is substituted in it counts by itself
-        return others | {"definition": location}
-    substitutions = others.pop(_SUBSTITUTIONS, None) or {}
-    return others | {"definition": deciding(_substituted(definition, substitutions))}
+        return others | {"definition": given}
+    return others | {"definition": deciding(_substituted(definition, others.pop(SUBSTITUTIONS, None) or {}))}
 
 
 def _substituted(definition: Any, substitutions: Mapping[str, Any]) -> Any:
     """The definition with the values of its placeholders, such as `${FunctionArn}`."""
-    texts = {
-        name: value if isinstance(value, str) else json.dumps(value) for name, value in substitutions.items()
-    }
-    if not texts:
+    if not substitutions:
         return definition
-    placeholder = re.compile(r"\$\{(" + "|".join(map(re.escape, texts)) + r")\}")
+    is_text = isinstance(definition, str)
 
-    def of(value: Any) -> Any:
-        match value:
-            case str():
-                return placeholder.sub(lambda match: texts[match[1]], value)
-            case dict():
-                return {key: of(item) for key, item in value.items()}
-            case list():
-                return [*map(of, value)]
-        return value
+    def of(match: re.Match[str]) -> str:
+        value = substitutions[match[1]]
+        text = value if isinstance(value, str) else json.dumps(value)
+        return text if is_text else json.dumps(text)[1:-1]
 
-    return of(definition)
+    placeholder = re.compile(r"\$\{(" + "|".join(map(re.escape, substitutions)) + r")\}")
+    return placeholder.sub(of, definition if is_text else json.dumps(definition))
 
 
 def _file(location: object, machine: IConstruct) -> str | None:
     """The text of the file that has the definition, if it is an asset of the machine."""
     hashes = location.get("asset", ()) if isinstance(location, dict) else ()
-    for asset in machine.node.find_all() if hashes else ():
-        if isinstance(asset, Asset) and asset.asset_hash in hashes:
-            path = path_of(asset)
-            return path.read_text(encoding="utf-8") if path.is_file() else None
-    return None
+    assets = (part for part in machine.node.find_all() if isinstance(part, Asset))
+    paths = (path_of(asset) for asset in assets if asset.asset_hash in hashes)
+    return next((path.read_text(encoding="utf-8") for path in paths if path.is_file()), None)

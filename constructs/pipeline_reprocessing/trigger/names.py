@@ -6,22 +6,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline_reprocessing.trigger.templates import Template, Templates
+from pipeline_reprocessing.trigger.references import canonical
+from pipeline_reprocessing.trigger.templates import NAMES, Template, Templates
 
 FUNCTIONS = ("AWS::Lambda::Function", "AWS::Serverless::Function")
 _MACHINES = ("AWS::StepFunctions::StateMachine", "AWS::Serverless::StateMachine")
-_KEYS = {
-    "AWS::Batch::JobDefinition": ("JobDefinition",),
-    "AWS::CodeBuild::Project": ("ProjectName",),
-    "AWS::ECS::TaskDefinition": ("TaskDefinition",),  # CDK's EcsRunTask always writes the family
-    "AWS::Glue::Job": ("JobName",),
-    **dict.fromkeys(FUNCTIONS, ("FunctionName", "LambdaName", "lambdaName")),
-}
-"""Under what a text has the name of something of that type."""
 _UNDER_KEY = {
     kind: re.compile(rf'(?:{"|".join(keys)})\\*":\s*\\*"(?!arn:|\d+:)([\w-]+)')
-    for kind, keys in _KEYS.items()
+    for kind, (_, *keys) in NAMES.items()
+    if keys
 }
+"""A name under one of the keys for that type."""
 _ARN_PART = r'((?:\$\{[^}]*\}|[^:"\\$])*)'
 _ARN = re.compile(rf"(?::(?:lambda|states):{_ARN_PART}:)?{_ARN_PART}:(function|stateMachine):([\w-]+)")
 """The ARN of a function or state machine, whole or in part, with its region, account and name."""
@@ -29,8 +24,7 @@ _ARN = re.compile(rf"(?::(?:lambda|states):{_ARN_PART}:)?{_ARN_PART}:(function|s
 
 def naming(name: str) -> str:
     """A text that names something, of whatever type, by that name or ARN."""
-    keys = sorted({key for keys in _KEYS.values() for key in keys})
-    return " ".join([name, *(f'"{key}":"{name}"' for key in keys)])
+    return canonical({key: name for _, *keys in NAMES.values() for key in keys})
 
 
 def named_in(text: str, template: Template, templates: Templates) -> Iterator[tuple[Template, str]]:
@@ -39,22 +33,22 @@ def named_in(text: str, template: Template, templates: Templates) -> Iterator[tu
     One of the same name in another account or region is another one. So is one in another stage of the app, for that
     is another deployment of it.
     """
-    named: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for region, account, what, name in _ARN.findall(text):
-        for kind in FUNCTIONS if what == "function" else _MACHINES:
-            named.setdefault((kind, name), []).append((region, account))
-    for kind, pattern in _UNDER_KEY.items():
-        for name in pattern.findall(text):
-            named.setdefault((kind, name), []).append(("", ""))
-    for key, places in named.items():
-        for there, logical_id in templates.by_name.get(key, ()):
-            if (
-                any(
-                    _may_be(region, there.region) and _may_be(account, there.account)
-                    for region, account in places
+    named = [
+        (kind, name, region, account)
+        for region, account, what, name in _ARN.findall(text)
+        for kind in (FUNCTIONS if what == "function" else _MACHINES)
+    ]
+    named += [(kind, name, "", "") for kind, key in _UNDER_KEY.items() for name in key.findall(text)]
+    for kind, name, region, account in dict.fromkeys(named):
+        for there, logical_id in templates.by_name.get((kind, name), ()):
+            if all(
+                _may_be(*places)
+                for places in (
+                    (region, there.region),
+                    (account, there.account),
+                    (template.region, there.region),
+                    (template.account, there.account),
                 )
-                and _may_be(template.region, there.region)
-                and _may_be(template.account, there.account)
             ):
                 yield there, logical_id
 

@@ -35,9 +35,6 @@ _UNMADE = re.compile("0{24}[0-9a-f]{40}")
 _FOR_NESTED = "referenceto"
 """How CDK begins the names of the parameters by which a nested stack gets what it refers to."""
 
-Name = Callable[[Template, str, str], str]
-"""What stands for an attribute (or `Ref`) of the element with that id in that template."""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -54,11 +51,11 @@ class References:
 
     Args:
         templates: Those of the stage.
-        name: What stands for what a reference leads to, with the text `${...}` around it.
+        name: Gives, within `${...}`, what stands for an attribute (or `Ref`) of the element with an id in a template.
     """
 
     templates: Templates
-    name: Name
+    name: Callable[[Template, str, str], str]
 
     def replaced(self, value: Any, place: Place) -> Any:  # noqa: PLR0912  # one case for each intrinsic function
         """The value with a text in the place of each reference, and one text where parts of it are joined.
@@ -74,31 +71,34 @@ class References:
         match value:
             case str():
                 return self._plain(value, template)
-            case {"Ref": str(name)} if len(value) == 1:
+            case dict() if len(value) != 1:  # so it is no intrinsic function
+                return {key: of(item) for key, item in value.items()}
+            case {"Ref": str(name)}:
                 return self._attribute(name, "Ref", place) or value
-            case {"Fn::GetAtt": str(name)} if len(value) == 1:
+            case {"Fn::GetAtt": str(name)}:
                 return of({"Fn::GetAtt": name.split(".", 1)})
-            case {"Fn::GetAtt": [str(name), str(attribute)]} if len(value) == 1:
+            case {"Fn::GetAtt": [str(name), str(attribute)]}:
                 return self._attribute(name, attribute, place) or value
-            case {"Fn::Sub": str(text)} if len(value) == 1:
+            case {"Fn::Sub": str(text)}:
                 return self._text(text, {}, place)
-            case {"Fn::Sub": [str(text), {**variables}]} if len(value) == 1:
+            case {"Fn::Sub": [str(text), {**variables}]}:
                 return self._text(text, of(variables), place)
-            case {"Fn::Join": [str(separator), [*items]]} if len(value) == 1:
+            case {"Fn::Join": [str(separator), [*items]]}:
                 return separator.join(_text_of(of(item)) for item in items)
-            case {"Fn::ImportValue": name} if len(value) == 1:
-                found = self._exported(of(name))
-                return {"Fn::ImportValue": of(name)} if found is None else self.replaced(*found)
+            case {"Fn::ImportValue": name}:
+                export = of(name)
+                found = self._output(lambda there, _, output: self._exported(output, there) == export)
+                return {"Fn::ImportValue": export} if found is None else self.replaced(*found)
             case {"Fn::GetStackOutput": {"StackName": str(stack), "OutputName": str(name)}}:
-                found = self._output(lambda there: there.stack.stack_name == stack, name)
+                found = self._output(lambda there, key, _: key == name and there.stack.stack_name == stack)
                 return value if found is None else self.replaced(*found)
-            case {"Fn::FindInMap": [str(name), *keys]} if len(value) == 1:
+            case {"Fn::FindInMap": [str(name), *keys]}:
                 return {"Fn::FindInMap": [of(template.section("Mappings").get(name, name)), *map(of, keys)]}
-            case {"Fn::If": [str(name), *values]} if len(value) == 1:
+            case {"Fn::If": [str(name), *values]}:
                 return {"Fn::If": [of(template.section("Conditions").get(name, name)), *map(of, values)]}
-            case {"Condition": str(name)} if len(value) == 1:
+            case {"Condition": str(name)}:
                 return {"Condition": of(template.section("Conditions").get(name, name))}
-            case dict():
+            case {}:
                 return {key: of(item) for key, item in value.items()}
             case list():
                 return [*map(of, value)]
@@ -140,8 +140,8 @@ class References:
                 given = there.properties(made_by).get("Parameters", {})
                 return (given[logical_id], Place(there)) if logical_id in given else None
         if resource.get("Type") == "AWS::CloudFormation::Stack" and attribute.startswith("Outputs."):
-            path = template.elements[logical_id].node.path
-            return self._output(lambda there: _made_by(there) == path, attribute.removeprefix("Outputs."))
+            path, name = template.elements[logical_id].node.path, attribute.removeprefix("Outputs.")
+            return self._output(lambda there, key, _: key == name and _made_by(there) == path)
         if resource.get("Type") == "Custom::CrossRegionExportReader":
             for there in self.templates.all:
                 for writer in there.section("Resources").values():
@@ -150,18 +150,15 @@ class References:
                         return exports[attribute], Place(there)
         return None
 
-    def _output(self, is_there: Callable[[Template], bool], name: str) -> tuple[Any, Place] | None:
-        found = next(filter(is_there, self.templates.all), None)
-        outputs = found.section("Outputs") if found else {}
-        return (outputs[name]["Value"], Place(found)) if found and name in outputs else None
-
-    def _exported(self, name: object) -> tuple[Any, Place] | None:
+    def _output(self, is_it: Callable[[Template, str, Mapping[str, Any]], bool]) -> tuple[Any, Place] | None:
         for template in self.templates.all:
-            for output in template.section("Outputs").values():
-                exported = output.get("Export", {}).get("Name")
-                if exported is not None and self.replaced(exported, Place(template)) == name:
+            for name, output in template.section("Outputs").items():
+                if is_it(template, name, output):
                     return output["Value"], Place(template)
         return None
+
+    def _exported(self, output: Mapping[str, Any], template: Template) -> Any:
+        return self.replaced(output.get("Export", {}).get("Name"), Place(template))
 
     def _text(self, text: str, variables: Mapping[str, Any], place: Place) -> str:
         def of(match: re.Match[str]) -> str:
@@ -178,11 +175,12 @@ class References:
         for value, name in ((template.region, "${AWS::Region}"), (template.account, "${AWS::AccountId}")):
             if value and value in text:
                 pattern = rf"(?<![0-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])"
-                text = re.sub(pattern, lambda _, name=name: name, text)  # type: ignore[misc]  # mypy cannot infer it
-        for unmade in {*_UNMADE.findall(text)}:
-            if unmade in self.templates.triggers:
-                text = text.replace(unmade, self.templates.triggers[unmade].for_others())
-        return text
+                text = re.sub(pattern, name, text)
+        return _UNMADE.sub(self._of_others, text)
+
+    def _of_others(self, unmade: re.Match[str]) -> str:
+        trigger = self.templates.triggers.get(unmade[0])
+        return trigger.for_others() if trigger else unmade[0]
 
 
 def _made_by(template: Template) -> str | None:
@@ -193,34 +191,32 @@ def _made_by(template: Template) -> str | None:
 
 def known_to_cdk(value: object, stack: Stack, templates: Templates) -> Mapping[str, list[Template]]:
     """What the value, as it was given to CDK, refers to: the templates by logical id."""
+    finder = _Finder()
+    Tokenization.resolve(value, scope=stack, resolver=finder, preparing=False)
     found: dict[str, list[Template]] = {}
-
-    def take(reference: Reference) -> str:
-        target = reference.target
-        if isinstance(target, CfnElement):
-            template = templates.template(target.stack)
-            known = found.setdefault(str(target.stack.resolve(target.logical_id)), [])
-            if template not in known:
-                known.append(template)
-        return ""
-
-    Tokenization.resolve(value, scope=stack, resolver=_Resolver(take), preparing=False)
+    for target in finder.targets:
+        template = templates.template(target.stack)
+        known = found.setdefault(str(target.stack.resolve(target.logical_id)), [])
+        if template not in known:
+            known.append(template)
     return found
 
 
-class _Resolver(DefaultTokenResolver):
-    """Resolves tokens as CDK does, with a text in the place of each reference."""
+class _Finder(DefaultTokenResolver):
+    """Resolves tokens as CDK does, and notes what each reference means."""
 
-    def __init__(self, of_reference: Callable[[Reference], str]) -> None:
+    def __init__(self) -> None:
         super().__init__(StringConcat())
-        self._of_reference = of_reference
+        self.targets: list[CfnElement] = []
 
     def resolve_token(
         self, token: IResolvable, context: IResolveContext, post_processor: IPostProcessor
     ) -> Any:
-        if isinstance(token, Reference):
-            return self._of_reference(token)
-        return super().resolve_token(token, context, post_processor)
+        if not isinstance(token, Reference):
+            return super().resolve_token(token, context, post_processor)
+        if isinstance(token.target, CfnElement):
+            self.targets.append(token.target)
+        return ""
 
 
 def _text_of(part: Any) -> str:

@@ -19,15 +19,25 @@ from aws_cdk.aws_s3_assets import Asset
 from aws_cdk.lambda_layer_awscli import AwsCliLayer
 from constructs import IConstruct
 
+from pipeline_reprocessing.trigger.machines import FORMS, SUBSTITUTIONS
+
+_OF_BATCH = ("containerProperties", "ecsProperties", "eksProperties", "nodeProperties")
+_OF_FUNCTIONS = (
+    "code",
+    "codeUri",
+    "environment",
+    "fileSystemConfigs",
+    "handler",
+    "imageConfig",
+    "imageUri",
+    "inlineCode",
+    "layers",
+    "runtime",
+)
+_OF_MACHINES = (*FORMS, SUBSTITUTIONS)
 _DECIDES = {
     "AWS::Athena::NamedQuery": ("database", "queryString"),
-    "AWS::Batch::JobDefinition": (
-        "containerProperties",
-        "ecsProperties",
-        "eksProperties",
-        "nodeProperties",
-        "parameters",
-    ),
+    "AWS::Batch::JobDefinition": (*_OF_BATCH, "parameters"),
     "AWS::CodeBuild::Project": (
         "environment",
         "secondarySourceVersions",
@@ -45,36 +55,13 @@ _DECIDES = {
     ),
     "AWS::IoTAnalytics::Pipeline": ("pipelineActivities",),
     "AWS::Lambda::Alias": ("functionName", "functionVersion", "routingConfig"),
-    "AWS::Lambda::Function": (
-        "code",
-        "environment",
-        "fileSystemConfigs",
-        "handler",
-        "imageConfig",
-        "layers",
-        "runtime",
-    ),
+    "AWS::Lambda::Function": _OF_FUNCTIONS,
     "AWS::Lambda::LayerVersion": ("content",),
     "AWS::Lambda::Version": ("functionName",),
-    "AWS::Serverless::Function": (
-        "codeUri",
-        "environment",
-        "fileSystemConfigs",
-        "handler",
-        "imageConfig",
-        "imageUri",
-        "inlineCode",
-        "layers",
-        "runtime",
-    ),
+    "AWS::Serverless::Function": _OF_FUNCTIONS,
     "AWS::Serverless::LayerVersion": ("contentUri",),
-    "AWS::Serverless::StateMachine": ("definition", "definitionSubstitutions", "definitionUri"),
-    "AWS::StepFunctions::StateMachine": (
-        "definition",
-        "definitionS3Location",
-        "definitionString",
-        "definitionSubstitutions",
-    ),
+    "AWS::Serverless::StateMachine": _OF_MACHINES,
+    "AWS::StepFunctions::StateMachine": _OF_MACHINES,
     "AWS::StepFunctions::StateMachineAlias": ("deploymentPreference", "routingConfiguration"),
     "AWS::StepFunctions::StateMachineVersion": ("stateMachineArn", "stateMachineRevisionId"),
 }
@@ -85,7 +72,7 @@ _CUSTOM = re.compile(r"AWS::CloudFormation::CustomResource|Custom::.*")
 _CALLS = re.compile(r"AWS::Lambda::(EventInvokeConfig|EventSourceMapping|Permission|Url)")
 """Types that say who calls a function. They decide no data, and people make them wait for the reprocessed data."""
 
-_FOLLOWED = {*_DECIDES, "Custom::PipelineReprocessing"}
+FOLLOWED_TYPES = {*_DECIDES, "Custom::PipelineReprocessing"}
 """Types a reference to which stands for what they do."""
 
 _DECIDES_NOTHING = re.compile(
@@ -113,14 +100,7 @@ _SETTINGS = {
 }
 """Properties of other types in `rerun_on` that decide no data."""
 
-_CONTAINERS = {
-    "command",
-    "containerDefinitions",
-    "containerProperties",
-    "ecsProperties",
-    "eksProperties",
-    "nodeProperties",
-}
+_CONTAINERS = {*_OF_BATCH, "command", "containerDefinitions"}
 """Properties that say what runs elsewhere than in Lambda, with how it runs there."""
 
 _CONTAINER_SETTINGS = {
@@ -159,11 +139,6 @@ def ours(part: IConstruct) -> IConstruct | None:
     return next((scope for scope in reversed(part.node.scopes) if isinstance(scope, Opaque)), None)
 
 
-def is_followed(kind: object) -> bool:
-    """Whether a reference to a resource of that type stands for what it does, and not for its name."""
-    return kind in _FOLLOWED
-
-
 def deciding_parts(construct: IConstruct) -> list[IConstruct]:
     """What in a construct decides data: assets, resources and constructs of ours; a function, but not its role."""
     return [
@@ -178,14 +153,13 @@ def running_parts(construct: IConstruct) -> list[CfnResource]:
 
     Not who calls the function, nor the versions that are made of it: those may have to wait for the run themselves.
     """
-    units = [
-        (unit, main)
-        for unit, main in _units(construct, looks_into_ours=True)
-        if isinstance(main, CfnResource)
-    ]
-    mains = [main for _, main in units if not _CALLS.fullmatch(main.cfn_resource_type)]
+    units = [*_units(construct, looks_into_ours=True)]
+    mains = [main for _, main in units if isinstance(main, CfnResource)]
     beside = [part for unit, main in units if unit is not main for part in unit.node.find_all()]
-    return [*mains, *(part for part in beside if isinstance(part, CfnResource) and _lets_it_run(part))]
+    return [
+        *(main for main in mains if not _CALLS.fullmatch(main.cfn_resource_type)),
+        *(part for part in beside if isinstance(part, CfnResource) and _lets_it_run(part)),
+    ]
 
 
 def _lets_it_run(part: CfnResource) -> bool:
@@ -229,10 +203,9 @@ def deciding_properties(kind: str, properties: Mapping[str, Any]) -> dict[str, A
         kind: The resource's type.
         properties: As the template has them.
     """
-    chosen = _DECIDES.get(kind)
     named = _by_uncapitalized(properties)
-    if chosen is not None:
-        keys = named.keys() & set(chosen)
+    if kind in _DECIDES:
+        keys = named.keys() & {*_DECIDES[kind]}
     else:  # nothing is known of what a custom resource calls a setting
         keys = named.keys() - ({"serviceTimeout", "serviceToken"} if _CUSTOM.fullmatch(kind) else _SETTINGS)
     return {key: named[key] for key in sorted(keys)}

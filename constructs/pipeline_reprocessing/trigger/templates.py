@@ -31,16 +31,18 @@ from aws_cdk.cx_api import CloudAssemblyBuilder
 from constructs import IConstruct
 
 NAMES = {
-    "AWS::Batch::JobDefinition": "JobDefinitionName",
-    "AWS::CodeBuild::Project": "Name",
-    "AWS::ECS::TaskDefinition": "Family",
-    "AWS::Glue::Job": "Name",
-    "AWS::Lambda::Function": "FunctionName",
-    "AWS::Serverless::Function": "FunctionName",
-    "AWS::Serverless::StateMachine": "Name",
-    "AWS::StepFunctions::StateMachine": "StateMachineName",
+    "AWS::Batch::JobDefinition": ("JobDefinitionName", "JobDefinition"),
+    "AWS::CodeBuild::Project": ("Name", "ProjectName"),
+    "AWS::ECS::TaskDefinition": ("Family", "TaskDefinition"),  # CDK's EcsRunTask always writes the family
+    "AWS::Glue::Job": ("Name", "JobName"),
+    "AWS::Lambda::Function": ("FunctionName", "FunctionName", "LambdaName", "lambdaName"),
+    "AWS::Serverless::Function": ("FunctionName", "FunctionName", "LambdaName", "lambdaName"),
+    "AWS::Serverless::StateMachine": ("Name",),
+    "AWS::StepFunctions::StateMachine": ("StateMachineName",),
 }
-"""The property with a resource's own name, by type."""
+"""By type: the property with a resource's own name, and the keys under which others name it."""
+Section = Mapping[str, Mapping[str, Any]]
+Document = Mapping[str, Section]
 _HERE = "_pipeline_reprocessing_templates"
 
 
@@ -53,7 +55,7 @@ class Template:
         elements: The constructs by logical id.
     """
 
-    def __init__(self, stack: Stack, document: Mapping[str, Any], elements: Mapping[str, CfnElement]) -> None:
+    def __init__(self, stack: Stack, document: Document, elements: Mapping[str, CfnElement]) -> None:
         self.stack = stack
         self.path = stack.node.path
         self.region, self.account = (
@@ -62,15 +64,13 @@ class Template:
         self._document = document
         self.elements = elements
 
-    def section(self, name: str) -> Mapping[str, Any]:
+    def section(self, name: str) -> Section:
         """`Resources`, `Parameters` and so on; empty if there is none."""
-        found: Mapping[str, Any] = self._document.get(name, {})
-        return found
+        return self._document.get(name, {})
 
     def resource(self, logical_id: str) -> Mapping[str, Any]:
         """A resource as the template has it; empty if it has none of that id."""
-        found: Mapping[str, Any] = self.section("Resources").get(logical_id, {})
-        return found
+        return self.section("Resources").get(logical_id, {})
 
     def properties(self, logical_id: str) -> Mapping[str, Any]:
         """A resource's properties, with those that SAM's `Globals` give to every function."""
@@ -175,7 +175,8 @@ class Templates:
         named: dict[tuple[str, str], list[tuple[Template, str]]] = {}
         for template in self.all:
             for logical_id, resource in template.section("Resources").items():
-                name = resource.get("Properties", {}).get(NAMES.get(resource["Type"]))
+                own, *_ = NAMES.get(resource["Type"], ("",))
+                name = resource.get("Properties", {}).get(own)
                 if isinstance(name, str):
                     named.setdefault((resource["Type"], name), []).append((template, logical_id))
         return named
@@ -187,15 +188,14 @@ def path_of(asset: Asset) -> Path:
     return Path(stage.asset_outdir if stage else "", asset.asset_path)
 
 
-def _rendered(stack: Stack) -> Mapping[str, Any]:
+def _rendered(stack: Stack) -> Document:
     synthesizer = LegacyStackSynthesizer()
     synthesizer.bind(stack)
     with TemporaryDirectory() as folder:
         # A protected member, as jsii spells it.
-        synthesizer._synthesize_template(_Session(folder))  # type: ignore[arg-type]  # jsii's protocols want settable attributes
+        synthesizer._synthesize_template(_Session(folder))  # type: ignore[arg-type]  # it has what is used
         text = Path(folder, stack.template_file).read_text(encoding="utf-8")
-    document: Mapping[str, Any] = json.loads(text)
-    return document
+    return json.loads(text)  # type: ignore[no-any-return]  # CDK writes an object
 
 
 def _elements(stack: Stack) -> Mapping[str, CfnElement]:
@@ -210,20 +210,11 @@ def _elements(stack: Stack) -> Mapping[str, CfnElement]:
 
 @jsii.implements(ISynthesisSession)
 class _Session:
-    """Takes the template in place of the cloud assembly."""
+    """Takes the template: a stack writes it to the session's assembly, and looks at nothing else of it."""
 
     def __init__(self, folder: str) -> None:
-        self._folder = folder
         self._assembly = CloudAssemblyBuilder(folder)
 
     @property
     def assembly(self) -> CloudAssemblyBuilder:
         return self._assembly
-
-    @property
-    def outdir(self) -> str:
-        return self._folder
-
-    @property
-    def validate_on_synth(self) -> bool:
-        return False

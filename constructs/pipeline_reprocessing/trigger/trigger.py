@@ -7,25 +7,15 @@ stacks, `references` says where references lead, `graph` follows them, and `warn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-import jsii
-from aws_cdk import (
-    CfnResource,
-    CustomResource,
-    IAnyProducer,
-    IResolvable,
-    IResolveContext,
-    IStringProducer,
-    Lazy,
-    Stack,
-    Token,
-)
-from constructs import Construct, Dependable, IConstruct, IDependable
+from aws_cdk import CfnResource, CustomResource, IResolvable, Stack, Token
+from constructs import Construct, IConstruct
 
 from pipeline_reprocessing.arguments import shown
+from pipeline_reprocessing.lazy import LazyRoots, lazy_text, lazy_value
 from pipeline_reprocessing.messages import MessageSelection
 from pipeline_reprocessing.pipelines import PipelineBinding
 from pipeline_reprocessing.trigger.graph import Graph, digest
@@ -81,6 +71,7 @@ class Trigger:
         self._binding = binding
         self._messages = messages
         self._rerun_on = _watchable(rerun_on, scope)
+        self._watched = [*binding.watched, *self._rerun_on]
         self._version = _known_text(version)
         self._watch = watch
         self._hands_on_values = hands_on_values
@@ -97,41 +88,35 @@ class Trigger:
     @property
     def text(self) -> str:
         """The trigger itself, as a token."""
-        return Lazy.uncached_string(_Text(self))
+        return lazy_text(lambda _: self.made().text)
 
     @property
     def values(self) -> IResolvable:
         """What only the deploy knows, by name, as a token; nothing where there is nothing to look at."""
-        return Lazy.uncached_any(_Part(lambda: dict(self.made().values) or None))
+        return lazy_value(lambda _: dict(self.made().values) or None)
 
     @property
     def because(self) -> IResolvable:
         """What counts, as a token."""
-        return Lazy.uncached_any(_Part(lambda: self.made().because or None))
+        return lazy_value(lambda _: self.made().because or None)
 
     @property
     def parts(self) -> tuple[object, Sequence[IConstruct]]:
         """What it is made from: a value, and constructs."""
-        return self._told, [*self._binding.watched, *self._rerun_on]
+        return self._told, self._watched
 
     @property
     def _told(self) -> dict[str, object]:
-        kind = self._binding.properties["Kind"]
-        told = {
-            "messages": self._messages.properties,
-            "pipeline": [kind, self._binding.fingerprint],
-            "version": self._version,
-        }
-        return {name: value for name, value in told.items() if value is not None}
+        pipeline = [self._binding.properties["Kind"], self._binding.fingerprint]
+        version = {} if self._version is None else {"version": self._version}
+        return {"messages": self._messages.properties, "pipeline": pipeline, **version}
 
     def starts(self, resource: CustomResource) -> None:
         """Lets that custom resource wait for all that a run needs; it is the one that has this trigger."""
         element = resource.node.default_child
         assert isinstance(element, CfnResource)  # noqa: S101  # CustomResource makes one
         self._resource = element
-        found = _WhatIsNeeded(self)
-        Dependable.implement(found, found)
-        resource.node.add_dependency(found)
+        resource.node.add_dependency(LazyRoots(self.needed))
 
     def made(self) -> _Made:
         """What synth says of it: as it was made for the synth, or, before any, as it would be made now."""
@@ -157,14 +142,10 @@ class Trigger:
         warn_of_versions(self._scope, graph)
         warn_of_files(self._scope, graph)
         scopes = self._scope.node.scopes
+        reached = [node.construct for node in graph.needed]
         return [
             part
-            for construct in (
-                *self._binding.prerequisites,
-                *self._binding.watched,
-                *self._rerun_on,
-                *(node.construct for node in graph.needed),
-            )
+            for construct in (*self._binding.prerequisites, *self._watched, *reached)
             for part in running_parts(construct)
             # What contains this construct cannot be waited for as a whole.
             if not (construct in scopes and ours(part))
@@ -191,7 +172,7 @@ class Trigger:
         try:
             for name, value in self._told.items():
                 graph.settings(name, value, is_handed_on=name == "messages")
-            for construct in (*self._binding.watched, *self._rerun_on):
+            for construct in self._watched:
                 graph.construct(construct)
         finally:
             self._looking = None
@@ -199,7 +180,8 @@ class Trigger:
 
     def _make(self, graph: Graph) -> _Made:
         resource = self._resource and Stack.of(self._scope).resolve(self._resource.logical_id)
-        text = digest([graph.template.identity, resource, graph.root.content, graph.digests])
+        digests = sorted({node.digest for node in graph.nodes.values()} - {""})  # the root has none
+        text = digest([graph.template.identity, resource, graph.root.content, digests])
         return _Made(text, graph.values if self._hands_on_values else {}, graph.because)
 
 
@@ -231,34 +213,3 @@ def _known_text(version: object) -> str | None:
         return version
     given = "a token" if Token.is_unresolved(version) else shown(version)
     raise Failure(f"'version' must be a text known at synth, got {given}; it is part of a hash made there")
-
-
-@jsii.implements(IStringProducer)
-class _Text:
-    def __init__(self, trigger: Trigger) -> None:
-        self._trigger = trigger
-
-    def produce(self, context: IResolveContext) -> str:  # noqa: ARG002  # jsii's signature
-        return self._trigger.made().text
-
-
-@jsii.implements(IAnyProducer)
-class _Part:
-    def __init__(self, part: Callable[[], object]) -> None:
-        self._part = part
-
-    def produce(self, context: IResolveContext) -> object:  # noqa: ARG002  # jsii's signature
-        return self._part()
-
-
-@jsii.implements(IDependable)
-class _WhatIsNeeded(Dependable):
-    """CDK asks for it late, when everything is defined."""
-
-    def __init__(self, trigger: Trigger) -> None:
-        super().__init__()
-        self._trigger = trigger
-
-    @property
-    def dependency_roots(self) -> list[IConstruct]:
-        return self._trigger.needed()

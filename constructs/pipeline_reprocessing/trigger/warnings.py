@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from aws_cdk import Annotations
 from aws_cdk.aws_s3_assets import Asset
@@ -19,7 +18,7 @@ from pipeline_reprocessing.trigger.templates import path_of
 _ARN = re.compile(
     r"arn:[\w${}:-]*:(?:lambda|states):[\w${}:-]*?:(?:function|stateMachine):[\w-]+(?::[\w$-]+)?"
 )
-_LAMBDA_NAME = re.compile(r'"[lL]ambdaName":"((?:[^"\\\\]|\\\\.)*)"')
+_LAMBDA_NAME = re.compile(r'"[lL]ambdaName":"([^"]*)"')
 _PUBLISHED = {"AWS::Lambda::Alias", "AWS::Lambda::Version"}
 _LEFT_BEHIND = {".DS_Store", "__pycache__"}
 
@@ -31,21 +30,17 @@ def warn_of_unwatched(scope: IConstruct, graph: Graph) -> None:
         scope: Gets the warnings.
         graph: What a run reaches.
     """
-    for construct in graph.unseen:
+    unseen = [f"'{construct.node.path}'" for construct in graph.unseen]
+    for node in (node for node in graph.nodes.values() if node.kind.startswith("AWS::")):
+        uses = f", which '{node.construct.node.path}' uses,"
+        unseen += [what + uses for what in sorted({*_unseen_in(node, graph)})]
+    for what in unseen:
         _warn(
             scope,
             "notWatched",
-            f"nothing in this app tells when '{construct.node.path}' changes, so that reprocesses nothing; put what "
-            "changes with it into 'version'",
+            f"nothing in this app tells when {what} changes, so that reprocesses nothing; put what changes with it "
+            "into 'version'",
         )
-    for node in (node for node in graph.nodes.values() if node.kind.startswith("AWS::")):
-        for what in sorted({*_unseen_in(node, graph)}):
-            _warn(
-                scope,
-                "notWatched",
-                f"nothing in this app tells when {what}, which '{node.construct.node.path}' uses, changes, so that "
-                "reprocesses nothing; put what changes with it into 'version'",
-            )
 
 
 def warn_of_versions(scope: IConstruct, graph: Graph) -> None:
@@ -54,10 +49,16 @@ def warn_of_versions(scope: IConstruct, graph: Graph) -> None:
     CDK publishes another version of a function when its code or settings change in the template, where a deploy-time
     value is a name and stays the same (aws-cdk#25997).
     """
+
+    def names_resource(value: str) -> bool:
+        """Whether it is the name or ARN of a resource, which only changes with the resource itself."""
+        logical_id, _, attribute = value.partition(".")
+        return attribute in {"Ref", "Arn"} and logical_id not in graph.template.section("Parameters")
+
     everything = graph.closure(lambda node: node.reaches)
     for key in sorted(everything - graph.closure(lambda node: node.reaches, not_through=_PUBLISHED)):
         node = graph.nodes[key]
-        if late := [name for name, value in sorted(node.values.items()) if _is_late(value, graph)]:
+        if late := [name for name in sorted(node.values) if not names_resource(name)]:
             _warn(
                 scope,
                 "publishedVersion",
@@ -71,7 +72,7 @@ def warn_of_files(scope: IConstruct, graph: Graph) -> None:
     """Warns of files in watched assets that change from machine to machine."""
     left_behind = graph.templates.left_behind  # many may watch one asset, and looking through it takes time
     for node in graph.nodes.values():
-        for asset in node.construct.node.find_all() if node.key else ():
+        for asset in node.construct.node.find_all() if node.kind else ():
             if not isinstance(asset, Asset):
                 continue
             if asset.node.path not in left_behind:
@@ -85,40 +86,18 @@ def warn_of_files(scope: IConstruct, graph: Graph) -> None:
                 )
 
 
-def _is_late(value: Mapping[str, Any], graph: Graph) -> bool:
-    """Whether a value is no name of a resource: such a name only changes with the resource itself."""
-    match value:
-        case {"Fn::If": [_, {**chosen}, _]}:
-            return _is_late(chosen, graph)  # type: ignore[arg-type]  # a template has texts for keys
-        case {"Fn::GetAtt": [_, attribute]}:
-            return bool(attribute != "Arn")
-    return value["Ref"] in graph.template.section("Parameters")
-
-
 def _unseen_in(node: Node, graph: Graph) -> Iterator[str]:
+    uses = [(f"the {call.what} ", call.name) for call in called(node.content.get("definition"))]
+    activities = canonical(node.content.get("pipelineActivities"))
+    uses += [("the function ", name) for name in _LAMBDA_NAME.findall(activities)]
     arns = {*_ARN.findall(canonical(node.content))}
-    for call in called(node.content.get("definition")):
-        arns = {arn for arn in arns if not call.name.startswith(arn)}
-        if not _is_seen(call.name, node, graph):
-            yield f"the {call.what} '{_plain(call.name)}'"
-    for arn in arns:
-        if not _is_seen(arn, node, graph):
-            yield f"'{_plain(arn)}'"
-    for name in _LAMBDA_NAME.findall(canonical(node.content.get("pipelineActivities"))):
-        if not _is_seen(name, node, graph):
-            yield f"the function '{_plain(name)}'"
+    uses += [("", arn) for arn in arns if not any(name.startswith(arn) for _, name in uses)]
+    for what, name in uses:
+        is_known = FOLLOWED.search(name) or NEVER_CHANGES.search(name)
+        if not is_known and not any(named_in(naming(name), node.place.template, graph.templates)):
+            yield f"{what}'{name.replace('${', '').replace('}', '')}'"
     if node.content.get("fileSystemConfigs"):
         yield "the file system"
-
-
-def _is_seen(name: str, node: Node, graph: Graph) -> bool:
-    """Whether the app sees what has that name or ARN, or that never changes."""
-    named = named_in(naming(name), node.place.template, graph.templates)
-    return bool(FOLLOWED.search(name) or NEVER_CHANGES.search(name) or next(named, None))
-
-
-def _plain(name: str) -> str:
-    return name.replace("${", "").replace("}", "")
 
 
 def _left_behind(asset: Asset) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
@@ -59,7 +59,8 @@ class Watch:
     def __post_init__(self) -> None:
         for name in ("ignored_environment", "ignored_layers"):
             value = getattr(self, name)
-            if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+            is_list = isinstance(value, Iterable) and not isinstance(value, str)
+            if not is_list or not all(isinstance(item, str) for item in value):
                 raise Failure(f"'{name}' must be a list of names, got {shown(value)}")
 
     def kept(self, properties: Mapping[str, Any]) -> dict[str, Any]:

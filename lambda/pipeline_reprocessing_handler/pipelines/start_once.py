@@ -77,7 +77,11 @@ class StartOnce:
                 start_by = record.made_at + START_BY
                 run_id = record.said("run")
                 if not run_id and claimed_at >= start_by:
-                    raise request.failure("the run could not be started in time")
+                    # An invocation that came to its end may have sent a start that nothing else would find any more.
+                    sent = record.said("before")
+                    run_id = self._find(sent, request.request_id) if sent else None
+                    if not run_id:
+                        raise request.failure("the run could not be started in time")
                 if not run_id and has_claim:
                     # A note that was just made may be missing from the next reading.
                     bookmark = record.said("before") or bookmark or self._note_bookmark()
