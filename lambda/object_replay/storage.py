@@ -336,7 +336,9 @@ def connect() -> tuple[S3Client, LambdaClient]:
     retries: Any = {"mode": "standard", "total_max_attempts": 6}
     s3 = session.create_client(
         "s3",
-        config=Config(retries=retries, read_timeout=60, connect_timeout=10, max_pool_connections=CONNECTIONS),
+        config=Config(
+            retries=retries, read_timeout=60, connect_timeout=10, max_pool_connections=2 * MAX_CALLS
+        ),
     )
     once: Any = {"mode": "standard", "total_max_attempts": 1}
     functions = session.create_client(

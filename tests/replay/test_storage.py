@@ -515,7 +515,7 @@ def test_the_real_clients_wait_longer_than_any_function_runs() -> None:
 
     assert s3.meta.service_model.service_name == "s3"
     s3_config: Any = s3.meta.config
-    assert (s3_config.read_timeout, s3_config.connect_timeout, s3_config.max_pool_connections) == (60, 10, 16)
+    assert (s3_config.read_timeout, s3_config.connect_timeout, s3_config.max_pool_connections) == (60, 10, 40)
     config: Any = functions.meta.config
     assert (config.read_timeout, config.connect_timeout, config.tcp_keepalive) == (905, 10, True)
     # A call of a function that was sent twice would be there twice.

@@ -69,7 +69,8 @@ class EventWorker(Worker):
         size = self._function.notification.batch_size
         batches = [[key] for key in item.keys if key in item.tried]
         batches += [fresh[first : first + size] for first in range(0, len(fresh), size)]
-        with ThreadPoolExecutor(self._run.settings.calls_per_worker) as threads:
+        # While some wait for the function, others look at their objects: the gate counts the calls.
+        with ThreadPoolExecutor(2 * self._run.settings.calls_per_worker) as threads:
             for each in [threads.submit(self._attempt, keys) for keys in batches]:
                 each.result()
 
