@@ -77,6 +77,7 @@ def act(wish, context):
         "runtime": context.__class__.__module__,
         "log_stream": context.log_stream_name,
         "remaining": context.get_remaining_time_in_millis(),
+        "custom": context.client_context and context.client_context.custom,
     }
 """
 

@@ -1,6 +1,8 @@
 """Contract of the embedded AWS: how functions run."""
 
+import base64
 import io
+import json
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -170,6 +172,18 @@ def test_a_reservation_in_a_template_throttles_like_one_by_the_api(
     assert refused.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
     assert unreserved == {"doubled": 42}
+
+
+def test_the_client_context_of_a_call_reaches_the_function(stack: Any, with_function: Any) -> None:
+    told = base64.b64encode(json.dumps({"custom": {"replay": "run-1"}}).encode()).decode()
+    stack.deploy(with_function())
+
+    cold = stack.invoke({}, ClientContext=told)
+    warm = stack.invoke({}, ClientContext=told)
+    without = stack.invoke({})
+
+    assert cold["custom"] == warm["custom"] == {"replay": "run-1"}
+    assert without["custom"] is None
 
 
 def test_an_update_lets_running_invocations_end_with_their_old_code(

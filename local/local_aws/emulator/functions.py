@@ -7,9 +7,11 @@ the real one, nothing of the emulator's own, and log lines that are in CloudWatc
 
 Where ministack differs from AWS: an invocation ends with the code and configuration that it began with when the
 function is updated or another of its environments dies, instead of being killed; `ReservedConcurrentExecutions` of a
-template counts; and a call with a `Qualifier` needs the right to the version or alias.
+template counts; a call with a `Qualifier` needs the right to the version or alias; and the `ClientContext` of a call
+reaches the function.
 """
 
+import base64
 import contextvars
 import io
 import os
@@ -18,7 +20,7 @@ import shlex
 import time
 import uuid
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -47,6 +49,8 @@ _RESERVED = "ReservedConcurrentExecutions"
 
 _STREAM: contextvars.ContextVar[str] = contextvars.ContextVar("log_stream")
 """The log stream of the execution environment that is being started."""
+_CLIENT_CONTEXT: contextvars.ContextVar[str] = contextvars.ContextVar("client_context", default="")
+"""The client context of the call that is being made, as JSON; empty if it has none."""
 
 
 def install(*, runtime_python: str) -> None:
@@ -61,6 +65,9 @@ def install(*, runtime_python: str) -> None:
         "_worker_class_for",
         "config",
         lambda original: lambda config: worker if _is_python(config) else original(config),
+    )
+    hooks.replace(
+        _LAMBDA, "_invoke", "name event headers path_qualifier query_params", _invoke_with_client_context
     )
     hooks.replace(_LAMBDA, "_execute_function_warm", "func event request_id", _execute_like_a_custom_runtime)
     hooks.replace(
@@ -85,6 +92,15 @@ def install(*, runtime_python: str) -> None:
 
 def _is_python(config: dict[str, Any]) -> bool:
     return str(config.get("Runtime", "")).startswith("python")
+
+
+def _invoke_with_client_context(original: Any) -> Any:
+    async def invoke(name: str, event: object, headers: Mapping[str, str], *more: Any, **named: Any) -> Any:
+        encoded = next((text for key, text in headers.items() if key.lower() == "x-amz-client-context"), "")
+        _CLIENT_CONTEXT.set(base64.b64decode(encoded).decode())
+        return await original(name, event, headers, *more, **named)
+
+    return invoke
 
 
 def _execute_like_a_custom_runtime(original: Any) -> Any:
@@ -219,6 +235,7 @@ def _worker_class(runtime_python: str) -> type:
             self._first_lines: list[str] = []
             self._scope = contextvars.copy_context()
             self._running = self._retired = False
+            self._client_context = ""
 
         def retire(self) -> bool:
             """Ends the environment after the invocation that it runs, and tells whether it runs one."""
@@ -248,7 +265,19 @@ def _worker_class(runtime_python: str) -> type:
                 if retired:
                     self.kill()
 
+        def _build_handler_class(self, generation: int, pending: "queue.Queue[Any]") -> type:
+            worker, runtime_api = self, super()._build_handler_class(generation, pending)
+
+            class WithClientContext(runtime_api):  # type: ignore[misc, valid-type]  # made by ministack
+                def send_header(self, keyword: str, value: str) -> None:
+                    super().send_header(keyword, value)
+                    if keyword == "Lambda-Runtime-Aws-Request-Id" and worker._client_context:
+                        super().send_header("Lambda-Runtime-Client-Context", worker._client_context)
+
+            return WithClientContext
+
         def _invoke(self, event: object, request_id: str, **more: Any) -> dict[str, Any]:
+            self._client_context = _CLIENT_CONTEXT.get()
             self._first_lines = [
                 f"START RequestId: {request_id} Version: {self.config.get('Version', '$LATEST')}"
             ]
