@@ -71,6 +71,8 @@ class Stored:
     restore: str = ""
     """S3's `x-amz-restore`: `ongoing-request="true"`, or `"false"` with an expiry date; nothing if none was asked for."""
     archive_status: str = ""
+    version: str = ""
+    """Of an object in a bucket with versions."""
 
     @property
     def etag(self) -> str:
@@ -182,6 +184,7 @@ class FakeS3:
             "StorageClass": found.storage_class if found.storage_class != "STANDARD" else "",
             "Restore": found.restore,
             "ArchiveStatus": found.archive_status,
+            "VersionId": found.version,
         }
         return {
             "ETag": found.etag,
