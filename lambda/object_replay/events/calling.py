@@ -70,7 +70,7 @@ class EventWorker(Worker):
         batches = [[key] for key in item.keys if key in item.tried]
         batches += [fresh[first : first + size] for first in range(0, len(fresh), size)]
         # While some wait for the function, others look at their objects: the gate counts the calls.
-        with ThreadPoolExecutor(2 * self._run.settings.calls_per_worker) as threads:
+        with ThreadPoolExecutor(2 * self._run.settings.calls_per_worker - 1) as threads:
             for each in [threads.submit(self._attempt, keys) for keys in batches]:
                 each.result()
 
@@ -169,15 +169,9 @@ class EventWorker(Worker):
         return {events[id].object.key: "your function reported it in 'batchItemFailures'" for id in reported}  # noqa: A001
 
     def _invoked(self, payload: bytes) -> bytes:
-        if self._progress.is_ending:
-            raise Abandoned
-        # A worker that Lambda ends in a call cannot tell what came of it.
-        if self._remaining() < MARGIN_SECONDS + min(
-            self._function.timeout, self._began_with - 2 * MARGIN_SECONDS
-        ):
-            raise OutOfTime("the worker has no time left for a call of your function")
         try:
             with self._gate:
+                self._check_time()
                 return self._invoke(payload, context=client_context(self._run))
         except OutOfReservation as error:
             if self._is_refused:
@@ -186,6 +180,14 @@ class EventWorker(Worker):
                     f"0, or all of it is in use; raise the reservation ({error})"
                 ) from error
             raise
+
+    def _check_time(self) -> None:
+        if self._progress.is_ending:
+            raise Abandoned
+        # A worker that Lambda ends in a call cannot tell what came of it. A new one has time for the longest.
+        longest = min(self._function.timeout, self._began_with - 2 * MARGIN_SECONDS)
+        if self._remaining() < MARGIN_SECONDS + longest:
+            raise OutOfTime("the worker has no time left for a call of your function")
 
     @property
     def _is_refused(self) -> bool:
@@ -199,7 +201,9 @@ class EventWorker(Worker):
 
 
 class _Gate:
-    """Lets calls of the function through: one at first, one more with each that goes well, half after a throttled one.
+    """Lets calls of the function through: one at first, one more with each that it takes, half after a throttled one.
+
+    Who comes first goes first.
 
     Args:
         most: Calls in flight, at most.
@@ -209,21 +213,26 @@ class _Gate:
         self._most = most
         self._room = 1
         self._in_flight = 0
+        self._came = self._went = 0
         self._changed = Condition()
         self.has_opened = False
         """Whether the function has run."""
 
     def __enter__(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._in_flight < self._room)
+            turn = self._came
+            self._came += 1
+            self._changed.wait_for(lambda: turn == self._went and self._in_flight < self._room)
+            self._went += 1
             self._in_flight += 1
+            self._changed.notify_all()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._changed:
             self._in_flight -= 1
-            if kind and issubclass(kind, Throttled):
-                self._room = max(1, self._room // 2)
-            else:
+            if kind is None or issubclass(kind, FunctionFailed):
                 self.has_opened = True
                 self._room = min(self._most, self._room + 1)
+            elif issubclass(kind, Throttled):
+                self._room = max(1, self._room // 2)
             self._changed.notify_all()
