@@ -11,9 +11,9 @@ from moto import mock_aws
 
 sys.path.insert(0, str(Path(__file__).parent / "playing"))
 
-from archive_definitions import synthesized
 from moto_additions import complete
 from moto_engine import Engine, SkippingClock  # made importable above
+from pipeline_definitions import synthesized
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def validate(tmp_path: Path) -> Validate:
     return run
 
 
-@pytest.mark.parametrize("name", ["Activity", "Stream", "Single", "Tolerant"])
+@pytest.mark.parametrize("name", ["Activity", "Stream", "Single", "Tolerant", "Uploads"])
 def test_definition_is_valid(definitions: dict[str, Definition], validate: Validate, name: str) -> None:
     code, text = validate(definitions[name])
 

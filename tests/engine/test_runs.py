@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from archive_definitions import DESTINATION, SOURCE
 from moto_engine import PATIENCE, Busy, Ended, Engine
+from pipeline_definitions import DESTINATION, SOURCE
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 Message = dict[str, Any]

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import boto3
-from archive_definitions import ACCOUNT, DESTINATION, REGION, SOURCE, worker_arn
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.session import Session
 from moto.core.botocore_stubber import MockRawResponse
 from moto_additions import executable
+from pipeline_definitions import ACCOUNT, DESTINATION, REGION, SOURCE, worker_arn
 
 from object_replay.index import Handler
 from object_replay.patience import Clock

@@ -1,4 +1,4 @@
-"""The archive pipelines that the tests deploy, and their state machines' definitions as CDK synthesizes them."""
+"""The pipelines that the tests deploy, and their state machines' definitions as CDK synthesizes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from aws_cdk.assertions import Template
 from aws_cdk.aws_lambda import Code, Function, Runtime
 from aws_cdk.aws_s3 import Bucket
 
-from pipeline_reprocessing import Archive, ArchivePipeline, Destination, Transform
+from pipeline_reprocessing import (
+    Archive,
+    ArchivePipeline,
+    Destination,
+    Reports,
+    S3EventPipeline,
+    Transform,
+)
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 SOURCE, DESTINATION = "raw-bucket", "result-bucket"
@@ -21,7 +28,8 @@ def synthesized() -> dict[str, dict[str, Any]]:
     """The definitions by the pipeline's name.
 
     `Activity` and `Stream` have one contract each, several workers, and tolerate nothing. `Single` makes one call at a
-    time, `Tolerant` has several workers and tolerates 50 %; both give a list of messages in batches of one.
+    time, `Tolerant` has several workers and tolerates 50 %; both give a list of messages in batches of one. `Uploads`
+    calls the function as S3 does.
     """
     stack = Stack(App(), "Telemetry", env=Environment(account=ACCOUNT, region=REGION))
     raw = Bucket.from_bucket_name(stack, "Raw", SOURCE)
@@ -49,10 +57,17 @@ def synthesized() -> dict[str, dict[str, Any]]:
     for name, arguments in given.items():
         destination = Destination(results, prefix=f"{name.lower()}/")
         ArchivePipeline(stack, name, **{"source": channel, "destination": destination, **arguments})
+    S3EventPipeline(
+        stack,
+        "Uploads",
+        source=Archive.objects(raw, prefix="uploads/"),
+        function=function,
+        reports=Reports(results, prefix="reports/"),
+    )
     template = Template.from_stack(stack)
     machines = template.find_resources("AWS::StepFunctions::StateMachine")
     return {
-        next(name for name in given if logical_id.startswith(name)): json.loads(
+        next(name for name in (*given, "Uploads") if logical_id.startswith(name)): json.loads(
             _resolved(machine["Properties"]["DefinitionString"])
         )
         for logical_id, machine in machines.items()
