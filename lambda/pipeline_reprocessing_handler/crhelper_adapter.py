@@ -21,6 +21,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from crhelper import FAILED, SUCCESS, CfnResource
@@ -94,7 +95,7 @@ class CrhelperAdapter(CfnResource):
         self.Status, self.Reason, self.Data = SUCCESS, "", {}
         self.StackId, self.RequestId, self.LogicalResourceId = (str(event.get(key, "")) for key in COPIED)
         self._event = dict(event)
-        self._ends_wait = self._carried_on = False
+        self._outcome, self._carried_on = Answer(""), False
         self._delivered = True
         self._invocation = Invocation.parse(event, context, self._aws.clock.now())
         # Hole 1: whatever happens from here on, there is an id.
@@ -124,7 +125,7 @@ class CrhelperAdapter(CfnResource):
             if isinstance(outcome, Answer):
                 self.PhysicalResourceId = outcome.physical_id or self.PhysicalResourceId
                 self.Reason, self.Data = outcome.reason, dict(outcome.data)
-                self._ends_wait = outcome.ends_wait
+                self._outcome = outcome
 
     def _polling_init(self, event: Mapping[str, Any]) -> None:
         # Hole 2: a function that returned `Waiting` has handed the event to the next invocation.
@@ -137,14 +138,14 @@ class CrhelperAdapter(CfnResource):
         # Hole 3.
         if status:
             self.Status, self.Reason = status, reason
-        answer = Answer(
+        answer = replace(
+            self._outcome,
             physical_id=str(self.PhysicalResourceId),
             data=self.Data,
             # all who may look at the stack read it, and an exception may quote anything
             reason=without(self._secrets, str(self.Reason)),
             succeeded=self.Status == SUCCESS,
             no_echo=bool(self.NoEcho),
-            ends_wait=self._ends_wait,
         )
         aws = self._aws.patient(self._aws.clock.now() + LEDGER_FOR)
         ledger = Ledger(aws, self._log_group, self._invocation)

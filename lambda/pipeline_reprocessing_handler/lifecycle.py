@@ -199,7 +199,9 @@ class Lifecycle(Work):
             listed_at=now.timestamp(),
         )
         outcome = Wait(request, self.ledger, self.aws, self.open_pipeline).go_on(waiting, hand_over_at=now)
-        return going_on if isinstance(outcome, Waiting) and wait.signal_url else outcome
+        if isinstance(outcome, Waiting) and wait.signal_url:
+            return replace(going_on, signal_follows=True)
+        return outcome
 
     def remove(self) -> Answer:
         """Leaves no run of this resource behind, as far as the request names it.

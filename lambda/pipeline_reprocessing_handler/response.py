@@ -40,14 +40,15 @@ class Answer:
     no_echo: bool = False
     ends_wait: bool = False
     """Whether the WaitCondition of this deploy, if there is one, is told the same."""
+    signal_follows: bool = False
+    """Whether the WaitCondition of this deploy is told later how the run has ended."""
 
 
 def respond(answer: Answer, invocation: Invocation, ledger: Ledger, aws: Aws) -> bool:
     """Sends an answer to everything that waits for it; False if it cannot be sent now."""
     condition = invocation.new_condition if answer.ends_wait else None
     recipients = [*([condition] if condition else []), invocation.recipient]
-    waits = bool(invocation.new_condition) and not answer.ends_wait
-    status = "FAILED" if not answer.succeeded else "WAITING" if waits else "SUCCESS"
+    status = "FAILED" if not answer.succeeded else "WAITING" if answer.signal_follows else "SUCCESS"
     return all(_deliver(answer, to, invocation.event, ledger, aws, recorded=status) for to in recipients)
 
 

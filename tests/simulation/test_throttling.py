@@ -155,6 +155,20 @@ def test_an_update_is_no_rollback_because_the_stack_cannot_be_described(
     check(world)
 
 
+@pytest.mark.parametrize("signal", [False, True])
+def test_what_a_rollback_has_undone_is_run_again_though_the_stack_cannot_be_described(
+    service: Service, signal: bool
+) -> None:
+    with World(service.kind) as world:
+        world.deploy(reprocessing(service.kind, signal=signal))
+        world.deploy(then(reprocessing(service.kind, signal=signal, trigger="t2"), failing()))
+        world.troubles.add(Fault("describe_stacks", Trouble.DENIED, times=FOR_GOOD))
+        world.deploy(reprocessing(service.kind, signal=signal, trigger="t2"))
+
+    assert states(world) == ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED"]
+    check(world)
+
+
 def test_a_description_of_the_stack_that_is_denied_does_not_hold_up_the_start(service: Service) -> None:
     with World(service.kind, faults=[Fault("describe_stacks", Trouble.DENIED, times=FOR_GOOD)]) as world:
         world.deploy(reprocessing(service.kind))
