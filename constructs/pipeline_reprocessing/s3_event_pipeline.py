@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aws_cdk import Duration, Token
+import jsii
+from aws_cdk import Duration, INumberProducer, IResolveContext, Lazy, Token
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_lambda import Alias, Function, IFunction, Version
 from aws_cdk.aws_s3 import BlockPublicAccess, Bucket, BucketEncryption, LifecycleRule
@@ -21,15 +22,18 @@ from pipeline_reprocessing.notification import Notification
 from pipeline_reprocessing.object_pipeline import ObjectPipeline, listing
 from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline
 from pipeline_reprocessing.reports import Reports
-from pipeline_reprocessing.s3_event_checks import LONGEST_CALL, EventChecks, check_reports_apart
+from pipeline_reprocessing.s3_event_checks import (
+    DEFAULT_TIMEOUT,
+    LONGEST_CALL,
+    EventChecks,
+    check_reports_apart,
+)
 from pipeline_reprocessing_handler.validation import Failure
 
 MAX_RETRIES = 10
 _MEMORY = 1024
 """Megabytes of a worker, which waits for the function most of the time."""
 _KEPT = Duration.days(30)
-_DEFAULT_TIMEOUT = 3
-"""Seconds (API `CreateFunction`, `Timeout`)."""
 
 
 class S3EventPipeline(ObjectPipeline):
@@ -150,6 +154,15 @@ class S3EventPipeline(ObjectPipeline):
                 "Notification": dict(notification.settings),
             },
         }
+        checks = EventChecks(
+            self,
+            source,
+            function,
+            notification,
+            self.reports,
+            allow_skipped_destinations=allow_skipped_destinations,
+            allow_long_timeout=allow_long_timeout,
+        )
         objects = source.bucket.arn_for_objects(f"{source.root}*")
         written = self.reports.bucket.arn_for_objects(f"{self.reports.prefix}*")
         self._build(
@@ -159,7 +172,7 @@ class S3EventPipeline(ObjectPipeline):
                 "Function": {
                     **self._decisive["Function"],
                     "Retries": retries,
-                    "Timeout": _timeout(function),
+                    "Timeout": Lazy.uncached_number(_Timeout(checks, function)),
                 },
                 "Destination": {
                     "Bucket": self.reports.bucket.bucket_name,
@@ -185,16 +198,7 @@ class S3EventPipeline(ObjectPipeline):
             publishes=False,
         )
         self.node.add_validation(ReservationCheck(self, function, max_concurrency, share=0.5))
-        self.node.add_validation(
-            EventChecks(
-                self,
-                source,
-                function,
-                self.reports,
-                allow_skipped_destinations=allow_skipped_destinations,
-                allow_long_timeout=allow_long_timeout,
-            )
-        )
+        self.node.add_validation(checks)
 
     def bind(self, scope: Construct) -> PipelineBinding:
         """What `PipelineReprocessing` has to know of this pipeline.
@@ -239,6 +243,19 @@ def _check_source(source: Archive) -> None:
         )
 
 
+@jsii.implements(INumberProducer)
+class _Timeout:
+    """Seconds that a call may take, as late as they can be known: Aspects and escape hatches change them."""
+
+    def __init__(self, checks: EventChecks, function: IFunction) -> None:
+        self._checks = checks
+        self._function = function
+
+    def produce(self, context: IResolveContext) -> int:  # noqa: ARG002  # jsii's signature
+        """What the template says where it is there already, else what the construct says."""
+        return self._checks.timeout or _timeout(self._function)
+
+
 def _timeout(function: IFunction) -> int:
     """Seconds that a call may take; the most that are allowed where the app does not say."""
     while isinstance(function, Alias | Version):
@@ -246,6 +263,6 @@ def _timeout(function: IFunction) -> int:
     if not isinstance(function, Function):
         return LONGEST_CALL
     if function.timeout is None:
-        return _DEFAULT_TIMEOUT
+        return DEFAULT_TIMEOUT
     seconds = function.timeout.to_seconds() if not function.timeout.is_unresolved() else LONGEST_CALL
     return LONGEST_CALL if Token.is_unresolved(seconds) else int(seconds)
