@@ -43,7 +43,7 @@ def check_reports_apart(source: Archive, reports: Reports) -> None:
     if _takes(source.root, source.suffix, reports.prefix):
         raise Failure(
             f"'reports' must not be where S3 calls the function, got '{reports.prefix}*' in the bucket of "
-            f"'{source.root}*'; use another prefix, or another bucket"
+            f"'{source.root}*{source.suffix}'; use another prefix, or another bucket"
         )
 
 
