@@ -176,7 +176,8 @@ class EventChecks:
         }
         if function:
             targets |= function.names("FunctionName")
-        for each in _filters(bucket, app):
+        filters = [*_filters(bucket, app)]
+        for each in filters:
             if (
                 not Token.is_unresolved(prefix)
                 and each.prefix != prefix
@@ -188,12 +189,8 @@ class EventChecks:
                     "filters URL-encoded, and the pipeline takes prefixes as they are in keys; check that both mean "
                     f"the same, such as '{unquote(prefix)}' here",
                 )
-            if (
-                is_shared
-                and each.target in targets
-                and not Token.is_unresolved(folder)
-                and _takes(unquote(each.prefix), unquote(each.suffix), folder)
-            ):
+        for each in (*filters, *_rules(bucket, app)) if is_shared and not Token.is_unresolved(folder) else ():
+            if each.target in targets and _takes(unquote(each.prefix), unquote(each.suffix), folder):
                 yield (
                     f"'reports' must not be where S3 calls the function, got '{folder}*' in the bucket of the "
                     f"notification of '{each.prefix}*{each.suffix}'; use another prefix, or another bucket"
@@ -251,6 +248,26 @@ def _filters(bucket: Set[str], app: AppResources) -> Iterator[_Filter]:
         configuration = each.properties.get("NotificationConfiguration")
         for group in configuration.values() if isinstance(configuration, Mapping) else ():
             yield from map(_filter, mappings(group))
+
+
+def _rules(bucket: Set[str], app: AppResources) -> Iterator[_Filter]:
+    """The same of the rules of EventBridge; without those that look at keys in other ways."""
+    for each in app.of("AWS::Events::Rule"):
+        pattern = each.properties.get("EventPattern")
+        names = listed(at(pattern, "detail", "bucket", "name"))
+        kinds = listed(at(pattern, "detail-type"))
+        if (
+            "aws.s3" not in listed(at(pattern, "source"))
+            or (kinds and "Object Created" not in kinds)
+            or (names and bucket.isdisjoint(name for name in names if isinstance(name, str)))
+        ):
+            continue
+        for key in listed(at(pattern, "detail", "object", "key")) or [{"prefix": ""}]:
+            ends = [at(key, "prefix"), at(key, "suffix")]
+            if any(isinstance(end, str) for end in ends):
+                prefix, suffix = (end if isinstance(end, str) else "" for end in ends)
+                for target in mappings(each.properties.get("Targets")):
+                    yield _Filter(str(target.get("Arn")), prefix, suffix)
 
 
 def _filter(values: Mapping[str, Any]) -> _Filter:

@@ -20,9 +20,13 @@ from aws_cdk import (
     IAspect,
     NestedStack,
     Stack,
+    Stage,
 )
 from aws_cdk.assertions import Annotations, Match
 from aws_cdk.aws_ecr import Repository
+from aws_cdk.aws_events import EventPattern, Rule
+from aws_cdk.aws_events_targets import LambdaFunction as RuleCalls
+from aws_cdk.aws_events_targets import SqsQueue as RuleSends
 from aws_cdk.aws_iam import (
     Effect,
     IRole,
@@ -691,6 +695,16 @@ def test_a_prefix_that_only_one_of_the_two_encodes_is_warned_of(
     assert site.warnings == encoded(filtered, prefix)
 
 
+def test_the_same_is_said_once_however_often_it_is_there_or_synthesized(site: Site) -> None:
+    notified(site, site.uploads, CallsFunction(made := site.make()), "year%3D2026/", ".a")
+    notified(site, site.uploads, SendsTo(site.queue), "year%3D2026/", ".b")
+    site.pipeline(made, prefix="year=2026/")
+
+    first, second = site.warnings, site.warnings
+
+    assert first == second == encoded("year%3D2026/", "year=2026/")
+
+
 def test_the_filters_of_an_imported_bucket_are_seen_in_any_stack(site: Site) -> None:
     notified(
         site,
@@ -795,6 +809,75 @@ def test_reports_for_which_s3_calls_the_function_are_refused(
     )
 
     assert site.errors == reported("runs/thumbnails/", "runs/*.json")
+
+
+def ruled(site: Site, target: Any, *, detail_type: str = "Object Created", **detail: Any) -> None:
+    Rule(
+        site.stack,
+        "Rule",
+        event_pattern=EventPattern(source=["aws.s3"], detail_type=[detail_type], detail=detail),
+        targets=[target],
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "filtered"),
+    [
+        ({}, "*"),
+        ({"object": {"key": [{"prefix": "photos/"}, {"prefix": "runs/"}]}}, "runs/*"),
+        ({"object": {"key": [{"suffix": ".json"}]}}, "*.json"),
+    ],
+)
+def test_reports_for_which_a_rule_calls_the_function_are_refused(
+    site: Site, key: dict[str, Any], filtered: str
+) -> None:
+    ruled(site, RuleCalls(made := site.make()), bucket={"name": [site.uploads.bucket_name]}, **key)
+
+    site.pipeline(
+        made, notification=Notification.event_bridge(), reports=Reports(site.uploads, prefix="runs/")
+    )
+
+    assert site.errors == reported("runs/", filtered)
+
+
+def test_reports_that_a_rule_sends_to_the_function_s_queue_are_refused(site: Site) -> None:
+    ruled(site, RuleSends(site.queue))
+
+    site.pipeline(
+        site.make(),
+        notification=Notification.sqs(site.queue, carrying=Notification.event_bridge()),
+        reports=Reports(site.uploads, prefix="runs/"),
+    )
+
+    assert site.errors == reported("runs/", "*")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        {"bucket": {"name": ["another"]}},
+        {"object": {"key": [{"prefix": "photos/"}]}},
+        {"object": {"key": [{"suffix": ".jpg"}]}},
+        {
+            "object": {
+                "key": [
+                    "runs/a",
+                    {"anything-but": {"prefix": "runs/"}},
+                    {"prefix": {"equals-ignore-case": "x"}},
+                ]
+            }
+        },
+        {"detail_type": "Object Deleted"},
+    ],
+)
+def test_reports_that_no_rule_takes_pass(site: Site, pattern: dict[str, Any]) -> None:
+    ruled(site, RuleCalls(made := site.make()), **pattern)
+
+    site.pipeline(
+        made, notification=Notification.event_bridge(), reports=Reports(site.uploads, prefix="runs/")
+    )
+
+    assert (site.errors, site.warnings) == ([], {})
 
 
 @pytest.mark.parametrize(
@@ -906,6 +989,40 @@ def test_values_that_only_the_deploy_chooses_are_passed_over(
     site.pipeline(made)
 
     assert (site.errors, site.warnings) == ([], {})
+
+
+def test_a_pipeline_in_a_stage_and_a_nested_stack_is_checked() -> None:
+    app = App()
+    stage = Stage(app, "Live")
+    stack = Stack(stage, "Telemetry")
+    uploads, queue = Bucket(stack, "Uploads"), Queue(stack, "Next")
+    made = Function(
+        stack,
+        "Make",
+        code=Code.from_inline("one"),
+        handler="index.handler",
+        runtime=Runtime.PYTHON_3_14,
+        on_success=SqsDestination(queue),
+    )
+    uploads.grant_write(made)
+    nested = NestedStack(stack, "Nested")
+
+    pipeline = S3EventPipeline(
+        nested,
+        "Pipeline",
+        source=Archive.objects(uploads),
+        function=made,
+        allow_skipped_destinations=True,
+        max_concurrency=1,
+    )
+    PipelineReprocessing(nested, "Backfill", pipeline=pipeline, messages=MessageSelection.all())
+
+    app.synth()
+    said = [entry.data for entry in pipeline.node.metadata if entry.type == "aws:cdk:warning"]
+    assert [str(text).rpartition("[ack: ")[2] for text in said] == [
+        f"{PREFIX}destinationSkipped]",
+        f"{PREFIX}mayCallItself]",
+    ]
 
 
 def test_a_pipeline_that_no_deploy_runs_is_checked_as_well(site: Site) -> None:
