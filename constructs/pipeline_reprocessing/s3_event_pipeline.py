@@ -59,8 +59,9 @@ class S3EventPipeline(ObjectPipeline):
         source: Which objects: `Archive.objects(...)` with the prefix and suffix of the notification.
         function: What S3 calls today: a function, a version or an alias, which is called as such.
         notification: In which form the function gets S3's events. Default: `Notification.s3()`.
-        max_concurrency: Calls of the function at once, 1 to 10,000. A worker makes up to 20 of them, begins with one,
-            and makes fewer while Lambda throttles the function. Synth warns above half of the function's reserved
+        max_concurrency: Calls of the function at once, 1 to 10,000. There are never more, and above 20 up to 5% fewer
+            where the number does not divide. A worker makes up to 20 of them, begins with one, and makes fewer while
+            Lambda throttles the function. Synth warns above half of the function's reserved
             concurrency: uploads arrive meanwhile. A token is the number of workers with one call each. Default: 10.
         tolerated_failure_percentage: Share of the objects that may fail before the run fails, 0 to 100. Default: 0,
             the first failure ends the run.
