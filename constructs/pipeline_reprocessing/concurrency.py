@@ -10,7 +10,7 @@ from aws_cdk import Annotations, CfnResource, Reference, Stack, Token, Tokenizat
 from aws_cdk.aws_lambda import IFunction
 from constructs import Construct, IValidation
 
-from pipeline_reprocessing.trigger.names import named_in
+from pipeline_reprocessing.trigger.names import FUNCTIONS, named_in
 from pipeline_reprocessing.trigger.relevant import owner, property_of
 from pipeline_reprocessing.trigger.templates import Templates
 
@@ -103,7 +103,7 @@ def definition_of(name: object, stack: Stack) -> CfnResource | None:
         target = token.target if isinstance(token, Reference) else None
         if isinstance(target, CfnResource):
             kind = target.cfn_resource_type
-            if kind == "AWS::Lambda::Function":
+            if kind in FUNCTIONS:
                 return target
             if kind in {"AWS::Lambda::Alias", "AWS::Lambda::Version"}:
                 return definition_of(property_of(target, "functionName"), target.stack)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from aws_cdk import Duration, Token
+from aws_cdk.aws_iam import Grant
 from aws_cdk.aws_s3 import IBucket
 
 from pipeline_reprocessing.arguments import shown, whole_seconds
@@ -166,10 +167,24 @@ class MessageSelection:
                     check_s3_path(f"paths[{index}]", path)
 
     def grant_read(self, grantee: object) -> None:
-        """Lets a pipeline that acts by itself read the file of `keys_from`."""
-        if self.file and hasattr(grantee, "grant_principal"):
-            bucket, key = self.file
-            bucket.grant_read(grantee, key)
+        """Lets a pipeline that acts by itself read the file of `keys_from`, and nothing beside it."""
+        if not self.file or not hasattr(grantee, "grant_principal"):
+            return
+        bucket, key = self.file
+        # Without listing S3 says of a file that is not there that it is denied.
+        for action, arn, conditions in (
+            ("s3:GetObject", bucket.arn_for_objects(key), None),
+            ("s3:ListBucket", bucket.bucket_arn, {"StringEquals": {"s3:prefix": key}}),
+        ):
+            Grant.add_to_principal_or_resource(
+                grantee=grantee,
+                actions=[action],
+                resource_arns=[arn],
+                resource=bucket,
+                conditions=conditions,
+            )
+        if bucket.encryption_key:
+            bucket.encryption_key.grant_decrypt(grantee)
 
     @property
     def is_known(self) -> bool:

@@ -116,6 +116,15 @@ class Notification:
         form = Form.SNS_RAW if raw_message_delivery else Form.SNS
         return cls._of(form, Arn=topic.topic_arn, Carrying=carried)
 
+    @property
+    def arns(self) -> tuple[str, ...]:
+        """The queue and the topic through which events come."""
+        found, settings = [], self.settings
+        while settings:
+            found += [settings["Arn"]] if "Arn" in settings else []
+            settings = settings.get("Carrying", {})
+        return tuple(found)
+
     @classmethod
     def _of(cls, form: Form, **values: Any) -> Notification:
         given = {name: value for name, value in values.items() if value is not None}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aws_cdk import Duration, Token
+import jsii
+from aws_cdk import Duration, INumberProducer, IResolveContext, Lazy, Token
 from aws_cdk.aws_iam import PolicyStatement
 from aws_cdk.aws_lambda import Alias, Function, IFunction, Version
 from aws_cdk.aws_s3 import BlockPublicAccess, Bucket, BucketEncryption, LifecycleRule
@@ -21,15 +22,18 @@ from pipeline_reprocessing.notification import Notification
 from pipeline_reprocessing.object_pipeline import ObjectPipeline, listing
 from pipeline_reprocessing.pipelines import PipelineBinding, ReprocessablePipeline
 from pipeline_reprocessing.reports import Reports
-from pipeline_reprocessing.s3_event_checks import LONGEST_CALL, EventChecks, check_reports_apart
+from pipeline_reprocessing.s3_event_checks import (
+    DEFAULT_TIMEOUT,
+    LONGEST_CALL,
+    EventChecks,
+    check_reports_apart,
+)
 from pipeline_reprocessing_handler.validation import Failure
 
 MAX_RETRIES = 10
 _MEMORY = 1024
 """Megabytes of a worker, which waits for the function most of the time."""
 _KEPT = Duration.days(30)
-_DEFAULT_TIMEOUT = 3
-"""Seconds (API `CreateFunction`, `Timeout`)."""
 
 
 class S3EventPipeline(ObjectPipeline):
@@ -55,8 +59,9 @@ class S3EventPipeline(ObjectPipeline):
         source: Which objects: `Archive.objects(...)` with the prefix and suffix of the notification.
         function: What S3 calls today: a function, a version or an alias, which is called as such.
         notification: In which form the function gets S3's events. Default: `Notification.s3()`.
-        max_concurrency: Calls of the function at once, 1 to 10,000. A worker makes up to 20 of them, begins with one,
-            and makes fewer while Lambda throttles the function. Synth warns above half of the function's reserved
+        max_concurrency: Calls of the function at once, 1 to 10,000. There are never more, and above 20 up to 5% fewer
+            where the number does not divide. A worker makes up to 20 of them, begins with one, and makes fewer while
+            Lambda throttles the function. Synth warns above half of the function's reserved
             concurrency: uploads arrive meanwhile. A token is the number of workers with one call each. Default: 10.
         tolerated_failure_percentage: Share of the objects that may fail before the run fails, 0 to 100. Default: 0,
             the first failure ends the run.
@@ -150,6 +155,15 @@ class S3EventPipeline(ObjectPipeline):
                 "Notification": dict(notification.settings),
             },
         }
+        checks = EventChecks(
+            self,
+            source,
+            function,
+            notification,
+            self.reports,
+            allow_skipped_destinations=allow_skipped_destinations,
+            allow_long_timeout=allow_long_timeout,
+        )
         objects = source.bucket.arn_for_objects(f"{source.root}*")
         written = self.reports.bucket.arn_for_objects(f"{self.reports.prefix}*")
         self._build(
@@ -159,7 +173,7 @@ class S3EventPipeline(ObjectPipeline):
                 "Function": {
                     **self._decisive["Function"],
                     "Retries": retries,
-                    "Timeout": _timeout(function),
+                    "Timeout": Lazy.uncached_number(_Timeout(checks, function)),
                 },
                 "Destination": {
                     "Bucket": self.reports.bucket.bucket_name,
@@ -185,16 +199,7 @@ class S3EventPipeline(ObjectPipeline):
             publishes=False,
         )
         self.node.add_validation(ReservationCheck(self, function, max_concurrency, share=0.5))
-        self.node.add_validation(
-            EventChecks(
-                self,
-                source,
-                function,
-                self.reports,
-                allow_skipped_destinations=allow_skipped_destinations,
-                allow_long_timeout=allow_long_timeout,
-            )
-        )
+        self.node.add_validation(checks)
 
     def bind(self, scope: Construct) -> PipelineBinding:
         """What `PipelineReprocessing` has to know of this pipeline.
@@ -239,6 +244,19 @@ def _check_source(source: Archive) -> None:
         )
 
 
+@jsii.implements(INumberProducer)
+class _Timeout:
+    """Seconds that a call may take, as late as they can be known: Aspects and escape hatches change them."""
+
+    def __init__(self, checks: EventChecks, function: IFunction) -> None:
+        self._checks = checks
+        self._function = function
+
+    def produce(self, context: IResolveContext) -> int:  # noqa: ARG002  # jsii's signature
+        """What the template says where it is there already, else what the construct says."""
+        return self._checks.timeout or _timeout(self._function)
+
+
 def _timeout(function: IFunction) -> int:
     """Seconds that a call may take; the most that are allowed where the app does not say."""
     while isinstance(function, Alias | Version):
@@ -246,6 +264,6 @@ def _timeout(function: IFunction) -> int:
     if not isinstance(function, Function):
         return LONGEST_CALL
     if function.timeout is None:
-        return _DEFAULT_TIMEOUT
+        return DEFAULT_TIMEOUT
     seconds = function.timeout.to_seconds() if not function.timeout.is_unresolved() else LONGEST_CALL
     return LONGEST_CALL if Token.is_unresolved(seconds) else int(seconds)

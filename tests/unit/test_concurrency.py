@@ -40,6 +40,15 @@ def test_a_worker_keeps_three_or_four_calls_in_flight(allowed: int, workers: int
     assert Concurrency.of(allowed) == Concurrency(workers, calls)
 
 
+def test_workers_that_call_up_to_20_times_never_call_more_often_than_allowed() -> None:
+    for allowed in range(1, 10_001):
+        concurrency = Concurrency.of(allowed, range(10, 21))
+
+        assert concurrency.workers >= 1
+        assert 1 <= concurrency.calls_per_worker <= 20
+        assert 0.95 * allowed <= concurrency.workers * concurrency.calls_per_worker <= allowed
+
+
 def test_publishing_takes_no_more_workers_than_replaying_or_than_s3_can_serve() -> None:
     assert [Concurrency.of(allowed).publishers for allowed in (1, 40, 160, 10_000)] == [1, 10, 40, 40]
 

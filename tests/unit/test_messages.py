@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from aws_cdk import Duration, Stack, Token
+from aws_cdk.aws_s3 import Bucket, IBucket
 
 from pipeline_reprocessing import MessageSelection
+from pipeline_reprocessing_handler.properties import Kind
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 END = datetime(2025, 2, 1, tzinfo=UTC)
@@ -208,3 +210,76 @@ def test_everything_has_to_be_said() -> None:
 
     assert selection.properties == {"All": True}
     assert selection.is_known
+
+
+def lists(stack: Stack) -> IBucket:
+    return Bucket.from_bucket_name(stack, "Lists", "lists")
+
+
+@pytest.mark.parametrize("key", ["failed.jsonl", "2026/größe a+b%20.jsonl.gz", "ä" * 512])
+def test_a_file_of_keys_is_named_by_bucket_and_key(key: str) -> None:
+    bucket = lists(Stack())
+
+    selection = MessageSelection.keys_from(bucket, key)
+
+    assert selection.properties == {"KeysFrom": f"s3://lists/{key}"}
+    assert selection.file == (bucket, key)
+    assert selection.is_known
+
+
+def test_a_token_passes_as_the_key_of_a_file() -> None:
+    stack = Stack()
+
+    selection = MessageSelection.keys_from(lists(stack), token())
+
+    assert stack.resolve(selection.properties) == {
+        "KeysFrom": {"Fn::Join": ["", ["s3://lists/", {"Ref": "Parameter"}]]}
+    }
+    assert not selection.is_known
+
+
+def test_a_token_passes_as_the_bucket_of_a_file() -> None:
+    stack = Stack()
+
+    selection = MessageSelection.keys_from(Bucket.from_bucket_name(stack, "Lists", token()), "failed.jsonl")
+
+    assert stack.resolve(selection.properties) == {
+        "KeysFrom": {"Fn::Join": ["", ["s3://", {"Ref": "Parameter"}, "/failed.jsonl"]]}
+    }
+    assert not selection.is_known
+
+
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [
+        ("", "'key' must have 1 to 1024 bytes in UTF-8, got 0"),
+        ("ä" * 513, "'key' must have 1 to 1024 bytes in UTF-8, got 1026"),
+        (
+            "s3://lists/failed.jsonl",
+            "'key' must be an object key without its bucket, got 's3://lists/failed.jsonl'; leave out 's3://<bucket>/'",
+        ),
+        (None, "'key' must be an object key, got NoneType None"),
+    ],
+)
+def test_an_impossible_key_of_a_file_is_refused(key: Any, error: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        MessageSelection.keys_from(lists(Stack()), key)
+
+
+def test_a_file_of_keys_must_be_in_a_bucket() -> None:
+    name: Any = "lists"
+
+    with pytest.raises(ValueError, match=r"^'bucket' must be a bucket, got 'lists'$"):
+        MessageSelection.keys_from(name, "failed.jsonl")
+
+
+def test_iot_analytics_takes_no_file_of_keys() -> None:
+    selection = MessageSelection.keys_from(lists(Stack()), "failed.jsonl")
+    error = (
+        "'messages' must not be MessageSelection.keys_from(...) for IoT Analytics; use "
+        "MessageSelection.s3_paths([...])"
+    )
+
+    selection.check_for(Kind.STATE_MACHINE)
+    with pytest.raises(ValueError, match=f"^{re.escape(error)}$"):
+        selection.check_for(Kind.IOT_ANALYTICS)

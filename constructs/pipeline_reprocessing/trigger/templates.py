@@ -112,6 +112,8 @@ class Templates:
         """The path of a file that an asset should not have, by the asset's path."""
         self.is_rendering = False
         """Whether a stack is being rendered: what is made from templates is not there yet."""
+        self._settled: Templates | None = None
+        self._is_settled = False
 
     @classmethod
     def of(cls, scope: IConstruct) -> Templates:
@@ -122,9 +124,20 @@ class Templates:
         setattr(stage, _HERE, templates)
         return templates
 
+    @classmethod
+    def settled(cls, scope: IConstruct) -> Templates:
+        """The same with all references between stacks as they are deployed, for checks of the complete app."""
+        templates = cls.of(scope)
+        if not (templates._settled and templates.triggers):
+            templates._settled = cls(templates._stage)
+            templates._settled.triggers = templates.triggers
+            templates._settled._is_settled = True
+        return templates._settled
+
     def forget(self) -> None:
         """Lets all stacks be rendered again, as another synth begins."""
         self.synth += 1
+        self._settled = None
         self._kept.clear()
         self.left_behind.clear()
         for made in ("all", "by_name", "stacks"):
@@ -132,7 +145,7 @@ class Templates:
 
     def template(self, stack: Stack) -> Template:
         """The template of a stack."""
-        if not self.triggers:  # which tell when a synth begins
+        if not self.triggers and not self._is_settled:  # triggers tell when a synth begins
             self.forget()
         path = stack.node.path
         if path not in self._kept:
