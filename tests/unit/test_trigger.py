@@ -673,7 +673,11 @@ def test_another_hash_seed_path_and_version_of_the_library_do_not_change_it(
 ) -> None:
     def elsewhere(name: str, seed: str, addition: str) -> str:
         place = tmp_path / name
-        for package in ("constructs/pipeline_reprocessing", "lambda/pipeline_reprocessing_handler"):
+        for package in (
+            "constructs/pipeline_reprocessing",
+            "lambda/pipeline_reprocessing_handler",
+            "lambda/object_replay",
+        ):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(checkout / package, place / Path(package).name, ignore=ignored)
         handler = place / "pipeline_reprocessing_handler" / "index.py"
