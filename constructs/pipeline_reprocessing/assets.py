@@ -9,7 +9,6 @@ import tempfile
 import tokenize
 from functools import cache
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 from aws_cdk import Stage
@@ -54,21 +53,24 @@ def copied(folder: Path, packages: tuple[str, ...]) -> Path:
 def without_comments(source: str) -> str:
     """Python code without comments and docstrings, a third of what Lambda would load; every line keeps its number.
 
-    The docstring of a class or function becomes a short one: without any, `dataclass` writes one at each cold start.
+    A docstring becomes a short one where it is all that a function has, and in classes: without any, `dataclass` writes
+    one at each cold start.
     """
     lines = source.splitlines(keepends=True)
-    before = tokenize.NEWLINE
-    edits: list[tuple[tuple[int, int], tuple[int, int], str]] = []
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    for token, after in pairwise(tokens):
-        if token.type == tokenize.COMMENT:
-            edits.append((token.start, token.end, ""))
-        elif token.type == tokenize.STRING and before in _STATEMENT_BEGINS and after.type == tokenize.NEWLINE:
-            kept = '"-"' if before == tokenize.INDENT else ""  # of what a line before says nothing is needed
+    edits = [(token.start, token.end, "") for token in tokens if token.type == tokenize.COMMENT]
+    code = [token for token in tokens if token.type not in (tokenize.COMMENT, tokenize.NL)]
+    before, opened_by = tokenize.NEWLINE, ""
+    for token, after, following in zip(code, code[1:], code[2:], strict=False):
+        begins = before in _STATEMENT_BEGINS
+        if begins and token.type == tokenize.STRING and after.type == tokenize.NEWLINE:
+            is_needed = opened_by == "class" or following.type == tokenize.DEDENT
+            kept = '"-"' if before == tokenize.INDENT and is_needed else ""
             edits.append((token.start, token.end, kept + "\n" * (token.end[0] - token.start[0])))
-        if token.type not in (tokenize.COMMENT, tokenize.NL):
-            before = token.type
-    for (first, begin), (last, end), text in reversed(edits):
+        elif begins and token.type == tokenize.NAME:
+            opened_by = token.string
+        before = token.type
+    for (first, begin), (last, end), text in sorted(edits, reverse=True):
         whole = lines[first - 1][:begin] + text + lines[last - 1][end:]
         lines[first - 1 : last] = [line.rstrip() + "\n" for line in whole.split("\n")[:-1]]
     return "".join(lines)

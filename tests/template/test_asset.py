@@ -184,6 +184,8 @@ def test_comments_and_docstrings_are_left_out_and_texts_are_not() -> None:
         '    it."""\n'
         "    # and how\n"
         "    return f'{word} # {text}'\n"
+        "def done() -> None:\n"
+        "    'Does nothing.'\n"
         "class Nothing:\n"
         "    '''Is nothing.'''\n"
     )
@@ -193,11 +195,13 @@ def test_comments_and_docstrings_are_left_out_and_texts_are_not() -> None:
         "from __future__ import annotations\n"
         "text = 'a # b'\n"
         "def say(word: str) -> str:\n"
-        '    "-"\n'
+        "\n"
         "\n"
         "\n"
         "\n"
         "    return f'{word} # {text}'\n"
+        "def done() -> None:\n"
+        '    "-"\n'
         "class Nothing:\n"
         '    "-"\n'
     )
