@@ -102,6 +102,7 @@ def test_the_event_of_event_bridge_has_every_field_and_no_other() -> None:
         "resources": [f"arn:aws-cn:s3:::{SOURCE}"],
         "detail": {
             "version": "0",
+            "event-version": "1.2",
             "bucket": {"name": SOURCE},
             "object": {
                 "key": "photos/a b+c%20d.jpg",

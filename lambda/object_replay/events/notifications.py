@@ -111,6 +111,7 @@ class ObjectEvent:
             "resources": [self._bucket_arn],
             "detail": {
                 "version": "0",
+                "event-version": "1.2",
                 "bucket": {"name": self._bucket},
                 "object": {
                     "key": self.object.key,
