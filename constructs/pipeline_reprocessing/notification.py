@@ -11,8 +11,7 @@ from aws_cdk import Token
 from aws_cdk.aws_sns import ITopic
 from aws_cdk.aws_sqs import IQueue
 
-from object_replay.planning import MAX_KEYS
-from object_replay.settings import Form
+from object_replay.settings import MAX_KEYS, Form
 from pipeline_reprocessing.arguments import check_number, shown
 from pipeline_reprocessing_handler.validation import Failure
 

@@ -11,8 +11,7 @@ from aws_cdk.aws_lambda import Alias, Function, IFunction, Version
 from aws_cdk.aws_s3 import BlockPublicAccess, Bucket, BucketEncryption, LifecycleRule
 from constructs import Construct
 
-from object_replay.settings import Contract, Form, Framing, Layout
-from object_replay.storage import MAX_CALLS
+from object_replay.settings import MAX_CALLS, Contract, Form, Framing, Layout
 from pipeline_reprocessing.acknowledged import acknowledge_finding
 from pipeline_reprocessing.archive import Archive
 from pipeline_reprocessing.arguments import check_number, check_type, shown

@@ -17,11 +17,9 @@ from itertools import chain, islice
 from object_replay.compression import unpacked
 from object_replay.faults import Denied, ObjectFailure, ReplayStopped, ReplayTooLarge, Unreadable
 from object_replay.layouts import ArchiveLayout, layout_of
-from object_replay.settings import Limits, Run, Selection, Settings, WorkItem
+from object_replay.settings import MAX_KEYS, Limits, Run, Selection, Settings, WorkItem
 from object_replay.storage import CONNECTIONS, Availability, Storage, StoredObject, lines
 
-MAX_KEYS = 100
-"""Objects in a work item: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""
 MAX_BYTES = 64 << 20
 """Bytes as stored with which a work item is full."""
 MANY = 10_000

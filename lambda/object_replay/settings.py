@@ -11,6 +11,10 @@ from typing import Any
 
 MANIFEST = "manifest.jsonl"
 """What a run's manifest is called in the run's folder."""
+MAX_KEYS = 100
+"""Objects in a work item: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""
+MAX_CALLS = 20
+"""Calls of the user's function that a worker of S3 events has in flight, at most."""
 
 
 class Layout(StrEnum):

@@ -24,7 +24,7 @@ from object_replay.aws_errors import (
     is_passing,
 )
 from object_replay.faults import Denied, ObjectFailure, ReplayStopped, Throttled, Unreadable
-from object_replay.settings import Run
+from object_replay.settings import MAX_CALLS, Run
 from object_replay.uploads import STARTED, Upload, condition_on, head
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ CHUNK = 1 << 20
 """Bytes read at once."""
 CONNECTIONS = 16
 """Requests to S3 at the same time."""
-MAX_CALLS = 20
-"""Calls of the user's function that a worker has in flight, at most."""
 REMOVALS = 3
 """Tries to remove an object before it is left to the step's repetition."""
 

@@ -35,7 +35,15 @@ STARTS = ("start_pipeline_reprocessing", "start_execution")
 DECIDE_THE_DATA = ("Pipeline", "Messages", "Trigger")
 ATTRIBUTES = {
     *("ReprocessingId", "PipelineName", "Status", "StartTime", "EndTime"),
-    *("Objects", "ObjectsFailed", "ObjectsNotReplayed", "ObjectsSkipped"),
+    *(
+        "Objects",
+        "ObjectsDone",
+        "ObjectsGone",
+        "ObjectsChanged",
+        "ObjectsFailed",
+        "ObjectsNotReplayed",
+        "ObjectsSkipped",
+    ),
     *("MessagesIn", "MessagesOut", "MessagesDropped", "MessagesFailed"),
 }
 LONGEST_CALL = 70.0
