@@ -13,6 +13,7 @@ import threading
 
 from local_aws.emulator import (
     custom_resources,
+    event_sources,
     functions,
     hooks,
     iam,
@@ -37,6 +38,7 @@ def main() -> None:
     iam.install()
     s3.install()
     functions.install(runtime_python=arguments.runtime)
+    event_sources.install()
     custom_resources.install()
     iot_analytics_resources.install()
     iot_analytics_gateway.install()
