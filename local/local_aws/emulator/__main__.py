@@ -20,6 +20,7 @@ from local_aws.emulator import (
     iot_analytics_gateway,
     iot_analytics_resources,
     s3,
+    s3_events,
     stack_events,
     step_functions,
 )
@@ -37,6 +38,7 @@ def main() -> None:
     hooks.check_version()
     iam.install()
     s3.install()
+    s3_events.install()
     functions.install(runtime_python=arguments.runtime)
     event_sources.install()
     custom_resources.install()
