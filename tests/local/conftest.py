@@ -55,6 +55,7 @@ def request(method, path):
 
 def act(wish, context):
     print("function in process", os.getpid(), "wishes", json.dumps(wish))
+    print("client context", context.client_context)
     if "sleep" in wish:
         time.sleep(wish["sleep"])
     if "call" in wish:
@@ -69,6 +70,8 @@ def act(wish, context):
         send(*wish["signal"])
     if "raise" in wish:
         raise RuntimeError(wish["raise"])
+    if "exit" in wish:
+        os._exit(wish["exit"])
     if "double" in wish:
         return {"doubled": wish["double"] * 2}
     return {
@@ -76,8 +79,8 @@ def act(wish, context):
         "environment": dict(os.environ),
         "runtime": context.__class__.__module__,
         "log_stream": context.log_stream_name,
+        "client_context": context.client_context and context.client_context.custom,
         "remaining": context.get_remaining_time_in_millis(),
-        "custom": context.client_context and context.client_context.custom,
     }
 """
 

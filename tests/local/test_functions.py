@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -80,15 +81,62 @@ def test_a_statement_for_another_resource_does_not_help(stack: Any, with_functio
     assert allowed["Stacks"][0]["StackStatus"] == "UPDATE_COMPLETE"
 
 
-def test_a_function_is_killed_at_its_time_out(stack: Any, with_function: Any, eventually: Any) -> None:
+def test_a_function_is_killed_at_its_time_out(
+    local_aws: LocalAws, stack: Any, with_function: Any, eventually: Any
+) -> None:
     stack.deploy(with_function(timeout=1))
     pid = stack.invoke({})["pid"]
 
-    failed = stack.invoke({"sleep": 60})
+    failed = local_aws.client("lambda").invoke(
+        FunctionName=stack.physical_id("Function"), Payload='{"sleep": 60}'
+    )
 
-    assert "Task timed out after 1.00 seconds" in failed["errorMessage"]
+    assert (failed["StatusCode"], failed["FunctionError"]) == (200, "Unhandled")
+    error = json.load(failed["Payload"])
+    assert error["errorType"] == "Sandbox.Timedout"
+    assert re.fullmatch(
+        r"RequestId: [0-9a-f-]{36} Error: Task timed out after 1\.00 seconds", error["errorMessage"]
+    )
     eventually(lambda: not psutil.pid_exists(pid))
     assert any("Task timed out" in line for line in stack.logs())
+
+
+def test_a_function_that_exits_is_a_function_error(stack: Any, with_function: Any) -> None:
+    stack.deploy(with_function())
+
+    failed = stack.invoke({"exit": 1})
+
+    assert failed["errorType"] == "Runtime.ExitError"
+    assert re.match(r"RequestId: [0-9a-f-]{36} Error: ", failed["errorMessage"])
+    assert stack.invoke({"double": 21}) == {"doubled": 42}
+
+
+def test_a_client_context_reaches_the_function_in_a_synchronous_call_only(
+    stack: Any, with_function: Any, eventually: Any
+) -> None:
+    stack.deploy(with_function())
+    content = json.dumps({"custom": {"replay": "日本\n1"}}, ensure_ascii=False).encode()
+    context = base64.b64encode(content).decode()
+
+    seen = stack.invoke({}, ClientContext=context)["client_context"]
+    afterwards = stack.invoke({})["client_context"]
+    stack.invoke({"context": 1}, InvocationType="Event", ClientContext=context)
+
+    assert (seen, afterwards) == ({"replay": "日本\n1"}, None)
+    eventually(lambda: [line for line in stack.logs() if "client context None" in line][1:])
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_client_context_that_is_no_json_object_is_refused(
+    stack: Any, with_function: Any, content: bytes
+) -> None:
+    stack.deploy(with_function())
+
+    with pytest.raises(ClientError, match="InvalidRequestContentException") as refused:
+        stack.invoke({}, ClientContext=base64.b64encode(content).decode())
+
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert not stack.logs()
 
 
 def test_output_is_in_the_log_group_of_the_function_while_it_still_runs(
@@ -169,21 +217,32 @@ def test_a_reservation_in_a_template_throttles_like_one_by_the_api(
     with pytest.raises(throttled):
         stack.invoke({})
 
+    assert refused.value.response["Error"]["Message"] == "Rate Exceeded."
     assert refused.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
     assert unreserved == {"doubled": 42}
 
 
-def test_the_client_context_of_a_call_reaches_the_function(stack: Any, with_function: Any) -> None:
-    told = base64.b64encode(json.dumps({"custom": {"replay": "run-1"}}).encode()).decode()
-    stack.deploy(with_function())
+def test_a_reservation_counts_for_all_versions_of_a_function_together(
+    local_aws: LocalAws, stack: Any, with_function: Any, eventually: Any
+) -> None:
+    functions = local_aws.client("lambda")
+    reserved = with_function()
+    reserved["Function"]["Properties"]["ReservedConcurrentExecutions"] = 2
+    stack.deploy(reserved)
+    name = stack.physical_id("Function")
+    functions.publish_version(FunctionName=name)
+    functions.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
 
-    cold = stack.invoke({}, ClientContext=told)
-    warm = stack.invoke({}, ClientContext=told)
-    without = stack.invoke({})
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(stack.invoke, {"sleep": 3}, **more) for more in ({}, {"Qualifier": "live"})]
+        eventually(lambda: sum(line.startswith("START") for line in stack.logs()) == 2)
+        for more in ({}, {"Qualifier": "live"}, {"Qualifier": "1"}):
+            with pytest.raises(functions.exceptions.TooManyRequestsException):
+                stack.invoke({}, **more)
 
-    assert cold["custom"] == warm["custom"] == {"replay": "run-1"}
-    assert without["custom"] is None
+    assert {call.result()["runtime"] for call in running} == {"awslambdaric.lambda_context"}
+    assert stack.invoke({"double": 21}, Qualifier="live") == {"doubled": 42}
 
 
 def test_an_update_lets_running_invocations_end_with_their_old_code(

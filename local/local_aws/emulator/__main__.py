@@ -13,12 +13,14 @@ import threading
 
 from local_aws.emulator import (
     custom_resources,
+    event_sources,
     functions,
     hooks,
     iam,
     iot_analytics_gateway,
     iot_analytics_resources,
     s3,
+    s3_events,
     stack_events,
     step_functions,
 )
@@ -36,7 +38,9 @@ def main() -> None:
     hooks.check_version()
     iam.install()
     s3.install()
+    s3_events.install()
     functions.install(runtime_python=arguments.runtime)
+    event_sources.install()
     custom_resources.install()
     iot_analytics_resources.install()
     iot_analytics_gateway.install()

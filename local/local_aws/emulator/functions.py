@@ -6,21 +6,26 @@ given to that as a custom runtime whose `bootstrap` starts awslambdaric. On top 
 the real one, nothing of the emulator's own, and log lines that are in CloudWatch Logs as soon as they are written.
 
 Where ministack differs from AWS: an invocation ends with the code and configuration that it began with when the
-function is updated or another of its environments dies, instead of being killed; `ReservedConcurrentExecutions` of a
-template counts; a call with a `Qualifier` needs the right to the version or alias; and the `ClientContext` of a call
-reaches the function.
+function is updated or another of its environments dies, instead of being killed; and a call with a `Qualifier` needs
+the right to the version or alias. Also:
+
+- `ReservedConcurrentExecutions` of a template counts, and a reservation counts for versions and aliases, too.
+- A throttled call is refused with Lambda's own message.
+- The `ClientContext` of a synchronous call reaches the function; one that is not Base64-encoded JSON is refused.
+- The error of a function that timed out or exited begins with the id of the request.
 """
 
 import base64
 import contextvars
 import io
+import json
 import os
 import queue
 import shlex
 import time
 import uuid
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -30,6 +35,7 @@ _LAMBDA = "ministack.services.lambda_svc"
 _RUNTIME = "ministack.core.lambda_runtime"
 _LOGS = "ministack.services.cloudwatch_logs"
 _ACTIONS = "ministack.core.iam_actions"
+_RESPONSES = "ministack.core.responses"
 _PROVISIONERS = "ministack.services.cloudformation.provisioners"
 
 LIVE = "live"
@@ -47,10 +53,14 @@ _PASSED_ON = (
 
 _RESERVED = "ReservedConcurrentExecutions"
 
+_ENDED_BY_LAMBDA = {"Sandbox.Timedout", "Runtime.ExitError"}
+"""Types of the errors that Lambda reports when the function's process cannot."""
+
 _STREAM: contextvars.ContextVar[str] = contextvars.ContextVar("log_stream")
 """The log stream of the execution environment that is being started."""
+
 _CLIENT_CONTEXT: contextvars.ContextVar[str] = contextvars.ContextVar("client_context", default="")
-"""The client context of the call that is being made, as JSON; empty if it has none."""
+"""What the caller of this invocation gave as client context: JSON, or nothing."""
 
 
 def install(*, runtime_python: str) -> None:
@@ -66,9 +76,6 @@ def install(*, runtime_python: str) -> None:
         "config",
         lambda original: lambda config: worker if _is_python(config) else original(config),
     )
-    hooks.replace(
-        _LAMBDA, "_invoke", "name event headers path_qualifier query_params", _invoke_with_client_context
-    )
     hooks.replace(_LAMBDA, "_execute_function_warm", "func event request_id", _execute_like_a_custom_runtime)
     hooks.replace(
         _LAMBDA, "_emit_lambda_logs", "func request_id log_text error duration_ms log_source", _skip_live_logs
@@ -82,6 +89,11 @@ def install(*, runtime_python: str) -> None:
     handlers = hooks.find(_PROVISIONERS, "_RESOURCE_HANDLERS")["AWS::Lambda::Function"]
     for operation in ("create", "update"):
         handlers[operation] = hooks.find(_PROVISIONERS, f"_lambda_{operation}")
+    hooks.replace(_LAMBDA, "_reserved_concurrency", "func config", _reserve_for_every_version)
+    hooks.replace(_LAMBDA, "_throttle_response", "reason_code msg retry_after", _refuse_like_lambda)
+    hooks.replace(
+        _LAMBDA, "_invoke", "name event headers path_qualifier query_params", _keep_the_client_context
+    )
     hooks.replace(
         _ACTIONS,
         "extract_resource_arn",
@@ -92,15 +104,6 @@ def install(*, runtime_python: str) -> None:
 
 def _is_python(config: dict[str, Any]) -> bool:
     return str(config.get("Runtime", "")).startswith("python")
-
-
-def _invoke_with_client_context(original: Any) -> Any:
-    async def invoke(name: str, event: object, headers: Mapping[str, str], *more: Any, **named: Any) -> Any:
-        encoded = next((text for key, text in headers.items() if key.lower() == "x-amz-client-context"), "")
-        _CLIENT_CONTEXT.set(base64.b64decode(encoded).decode())
-        return await original(name, event, headers, *more, **named)
-
-    return invoke
 
 
 def _execute_like_a_custom_runtime(original: Any) -> Any:
@@ -189,6 +192,45 @@ def _reserve(name: str, props: dict[str, Any]) -> None:
     function["concurrency"] = None if reserved is None else int(reserved)
 
 
+def _reserve_for_every_version(original: Any) -> Any:
+    functions = hooks.find(_LAMBDA, "_functions")
+
+    def reserved_concurrency(func: dict[str, Any], config: dict[str, Any]) -> int | None:
+        # The record of a version has no reservation: the function has it.
+        reserved: int | None = original(functions.get(config.get("FunctionName"), func), config)
+        return reserved
+
+    return reserved_concurrency
+
+
+def _refuse_like_lambda(original: Any) -> Any:
+    def throttle_response(reason_code: str, msg: str, retry_after: int = 1) -> dict[str, Any]:  # noqa: ARG001  # ministack's own message
+        return dict(original(reason_code, "Rate Exceeded.", retry_after))
+
+    return throttle_response
+
+
+def _keep_the_client_context(original: Any) -> Any:
+    async def invoke(name: str, event: object, headers: dict[str, str], *more: Any) -> Any:
+        synchronous = headers.get("x-amz-invocation-type", "RequestResponse") == "RequestResponse"
+        try:
+            context = json.loads(
+                base64.b64decode(headers.get("x-amz-client-context") or "e30=", validate=True)
+            )
+        except ValueError:
+            context = None
+        if not isinstance(context, dict):
+            message = "Client context must be a valid Base64-encoded JSON object."
+            return hooks.find(_RESPONSES, "error_response_json")(
+                "InvalidRequestContentException", message, 400
+            )
+        # As ASCII, for it travels in a header.
+        _CLIENT_CONTEXT.set(json.dumps(context) if synchronous and context else "")
+        return await original(name, event, headers, *more)
+
+    return invoke
+
+
 def _qualified(original: Any) -> Any:
     def extract_resource_arn(service: str, *arguments: Any) -> str:
         arn: str = original(service, *arguments)
@@ -265,24 +307,13 @@ def _worker_class(runtime_python: str) -> type:
                 if retired:
                     self.kill()
 
-        def _build_handler_class(self, generation: int, pending: "queue.Queue[Any]") -> type:
-            worker, runtime_api = self, super()._build_handler_class(generation, pending)
-
-            class WithClientContext(runtime_api):  # type: ignore[misc, valid-type]  # made by ministack
-                def send_header(self, keyword: str, value: str) -> None:
-                    super().send_header(keyword, value)
-                    if keyword == "Lambda-Runtime-Aws-Request-Id" and worker._client_context:
-                        super().send_header("Lambda-Runtime-Client-Context", worker._client_context)
-
-            return WithClientContext
-
         def _invoke(self, event: object, request_id: str, **more: Any) -> dict[str, Any]:
-            self._client_context = _CLIENT_CONTEXT.get()
             self._first_lines = [
                 f"START RequestId: {request_id} Version: {self.config.get('Version', '$LATEST')}"
             ]
             if self._proc is not None and self._proc.poll() is None:
                 self._log(self._first_lines)
+            self._client_context = _CLIENT_CONTEXT.get()
             began = time.monotonic()
             result: dict[str, Any] = super().invoke(event, request_id, **more)
             milliseconds = (time.monotonic() - began) * 1000
@@ -290,7 +321,21 @@ def _worker_class(runtime_python: str) -> type:
             timed_out = [f"{request_id} {result['error']}"] if "timed out" in str(result.get("error")) else []
             report = f"REPORT RequestId: {request_id}\tDuration: {milliseconds:.2f} ms"
             self._log([*timed_out, f"END RequestId: {request_id}", report])
+            error = result.get("error_payload")
+            if isinstance(error, dict) and error.get("errorType") in _ENDED_BY_LAMBDA:
+                error["errorMessage"] = f"RequestId: {request_id} Error: {error['errorMessage']}"
             return result
+
+        def _build_handler_class(self, generation: int, pending: "queue.Queue[Any]") -> type:
+            worker, handler = self, super()._build_handler_class(generation, pending)
+
+            class WithClientContext(handler):  # type: ignore[misc, valid-type]  # made at run time
+                def send_header(self, keyword: str, value: str) -> None:
+                    super().send_header(keyword, value)
+                    if keyword == "Lambda-Runtime-Aws-Request-Id" and worker._client_context:
+                        super().send_header("Lambda-Runtime-Client-Context", worker._client_context)
+
+            return WithClientContext
 
         def _pump_output(self, stream: IO[bytes], log_queue: "queue.Queue[str]") -> None:
             scope, group_name, stream_name = self._scope, _log_group(self.config), self._stream
