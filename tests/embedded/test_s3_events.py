@@ -345,6 +345,7 @@ def test_an_object_that_the_function_has_moved_is_gone_and_not_failed(deployed: 
     assert len(deployed.keys("done/")) == 5
 
 
+@pytest.mark.more_deploys  # it takes a minute
 def test_one_of_1200_fails_and_is_all_that_is_run_again(deployed: Deployed) -> None:
     deployed.put_all([f"n/{number:04}.csv" for number in range(1, 1201)])
 
@@ -363,6 +364,7 @@ def test_one_of_1200_fails_and_is_all_that_is_run_again(deployed: Deployed) -> N
     assert "1 of 1 objects failed" in again["cause"]
 
 
+@pytest.mark.more_deploys  # it takes a minute
 def test_a_run_keeps_to_the_function_s_reserved_concurrency(deployed: Deployed) -> None:
     deployed.put_all([f"busy/{number}" for number in range(60)])
     refused = deployed.start("Reserved")
