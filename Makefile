@@ -12,7 +12,7 @@ WORKERS ?= 3
 SCENARIOS ?= 100000
 ROUND := 6000
 SEED ?=
-# How many mutants `make mutants` draws of the code of the archive pipeline, from which seed, and of which modules (empty:
+# How many mutants `make mutants` draws of the code that replays objects, from which seed, and of which modules (empty:
 # all). The sample is kept, so that rates of two days compare; without a SEED it is the first one.
 MUTANTS ?= 150
 MODULES ?=
@@ -75,7 +75,7 @@ soak: setup ## Play random scenarios of the lifecycle for as long as one has pat
 	      tests/simulation/test_random_scenarios.py tests/simulation/test_step_by_step.py; \
 	  done
 
-mutants: setup ## Change the archive pipeline's code, and see which changes no test notices: MUTANTS=150 SEED= MODULES=
+mutants: setup ## Change the code that replays objects, and see which changes no test notices: MUTANTS=150 SEED= MODULES=
 	@$(BIN)/python tests/mutants.py --mutants=$(MUTANTS) --seed=$(or $(SEED),1) $(MODULES) $(PYTEST)
 
 bench: setup ## Measure against the targets, and make the tables of docs/scale.md

@@ -80,6 +80,7 @@ class Mutant:
     """One change of one module."""
 
     module: str
+    """Its name in the package, whatever the folder: no two are called the same."""
     number: int
     line: int
     before: str
@@ -232,7 +233,7 @@ def _run(
     shutil.copytree(package, folder / package.name)
     first = tests
     if mutant:
-        changed = folder / package.name / f"{mutant.module}.py"
+        [changed] = (folder / package.name).rglob(f"{mutant.module}.py")
         source = changed.read_text()
         changed.write_text(
             source + "raise ImportError" if mutant.number < 0 else mutated(source, mutant.number)
@@ -246,7 +247,10 @@ def _run(
     options = ["-x", "-q", "--timeout=30", "--timeout-method=thread", f"-ocache_dir={folder / 'cache'}"]
     code = int(pytest.main([*options, *more, *map(str, files)]))
     if code == 0:
-        for name in (package.name, *([f"{package.name}.{mutant.module}"] if mutant else [])):
+        names = [package.name]
+        if mutant:
+            names.append(".".join(changed.relative_to(folder).with_suffix("").parts))
+        for name in names:
             if folder not in Path(getattr(sys.modules.get(name), "__file__", None) or "/").parents:
                 code = _WRONG_COPY
     sys.stdout.flush()
@@ -304,7 +308,9 @@ def main() -> int:
     """Draws the sample, runs it and prints what came of it."""
     given, more = _arguments()
     equivalent = [line for line in given.equivalent.read_text().splitlines() if line and line[0] not in " #"]
-    files = {path.stem: path for path in sorted(given.package.glob("*.py")) if path.stem not in given.without}
+    files = {
+        path.stem: path for path in sorted(given.package.rglob("*.py")) if path.stem not in given.without
+    }
     everything: dict[str, list[Mutant]] = {}
     for module in given.modules or files:
         everything[module] = list(mutants_of(module, files[module].read_text()))

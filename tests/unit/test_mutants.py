@@ -27,7 +27,7 @@ def untested(number: int) -> int:
     return number
 '''
 TESTS = """
-from tiny.clipping import LIMIT, clipped
+from tiny.inner.clipping import LIMIT, clipped
 
 def test_clipping():
     assert LIMIT == 10
@@ -51,8 +51,9 @@ def run(checkout: Path, tmp_path: Path) -> Any:
     """Runs the tool on a package with one module and one file of tests."""
     for name, text in {
         "source/tiny/__init__.py": "",
-        "source/tiny/clipping.py": MODULE,
-        "tests/conftest.py": "import tiny.clipping",
+        "source/tiny/inner/__init__.py": "",
+        "source/tiny/inner/clipping.py": MODULE,
+        "tests/conftest.py": "import tiny.inner.clipping",
         "tests/test_clipping.py": TESTS,
         "equivalent.txt": "",
     }.items():
@@ -187,7 +188,7 @@ def test_tests_that_fail_without_a_mutant_judge_none(run: Any, tmp_path: Path) -
 
 def test_tests_of_another_copy_of_the_package_judge_none(run: Any, tmp_path: Path) -> None:
     other = f"import sys\nsys.path.insert(0, {str(tmp_path / 'source')!r})\n"
-    (tmp_path / "tests/conftest.py").write_text(other + "import tiny.clipping")
+    (tmp_path / "tests/conftest.py").write_text(other + "import tiny.inner.clipping")
 
     answer = run()
 
