@@ -344,9 +344,25 @@ def a_restored_run_is_left_alone(world: World) -> None:
 def a_change_is_reprocessed(world: World) -> None:
     """SUCCESS of a Create, or of an Update of what decides the data, is not said without a run, unless a rollback keeps."""
     for request in world.requests:
-        keeps = request.is_swapped and request.event["ResourceProperties"]["OnRollback"] == "KEEP"
+        is_rollback = request.is_swapped or _looks_like_a_rollback(world, request)
+        keeps = is_rollback and request.event["ResourceProperties"]["OnRollback"] == "KEEP"
         if request.succeeded and changes_the_data(request) and not keeps:
             _require(world.service.of(request.request_id), "SUCCESS, but no run was started", request)
+
+
+def _looks_like_a_rollback(world: World, request: Request) -> bool:
+    """Whether the stack's status was never told, nor is it noted how an earlier deploy has ended."""
+    calls = world.network.calls
+    looks = [
+        call
+        for call in calls
+        if call.request_id == request.request_id and call.operation == "describe_stacks"
+    ]
+    return all(call.trouble for call in looks) and any(
+        call.trouble and re.search("/(answer|signal)~Update", call.parameters["logStreamName"])
+        for call in calls
+        if call.operation == "create_log_stream" and call.time < request.made
+    )
 
 
 def what_is_unchanged_is_not_reprocessed(world: World) -> None:
