@@ -16,6 +16,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from fake_s3 import DESTINATION, SOURCE, FakeS3, Stored
 from played_pipeline import FUNCTION, FakeLambda, Pipeline
 
+from object_replay.faults import Throttled
+
 BEFORE = datetime(2026, 1, 15, tzinfo=UTC)
 """When objects were written: before the run began."""
 DURING = datetime(2026, 2, 1, 0, 0, 5, tzinfo=UTC)
@@ -323,6 +325,26 @@ def test_a_worker_begins_no_call_that_may_outlast_it(uploads: Pipeline) -> None:
         left.append(item["Keys"])
 
     assert left == [["c", "d", "e"], ["e"], []]
+
+
+def test_a_worker_that_was_throttled_for_a_moment_has_time_for_the_longest_call(uploads: Pipeline) -> None:
+    uploads.settings["Function"]["Timeout"] = 900
+    put(uploads, "a")
+    uploads.function.faults.append(throttled())
+
+    assert counts(uploads.replay()) == {"objects": 1, "objectsDone": 1}
+
+
+def test_a_worker_that_is_throttled_to_its_end_is_repeated_later(uploads: Pipeline) -> None:
+    put(uploads, "a", "b")
+    run = uploads.plan()["Run"]
+    [item] = uploads.manifest()
+    uploads.function.faults += [throttled()] * 1000
+
+    with pytest.raises(Throttled):
+        uploads._step("REPLAY", run, Batch=item)
+
+    assert uploads.context.left >= 60
 
 
 def test_tries_are_counted_across_workers(uploads: Pipeline) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from threading import Condition
 from typing import Protocol
 
 from object_replay.events.batch_failures import BatchFailed, failed_messages
+from object_replay.events.gate import Gate
 from object_replay.events.notifications import ObjectEvent, client_context, encoded
 from object_replay.faults import (
     FunctionFailed,
@@ -54,7 +54,7 @@ class EventWorker(Worker):
         super().__init__(run, storage, call)
         self._invoke = invoke
         self._function = run.settings.function
-        self._gate = _Gate(run.settings.calls_per_worker)
+        self._gate = Gate(run.settings.calls_per_worker)
         self._began = call.now()
 
     def give_up(self, item: WorkItem, *, reason: str) -> None:
@@ -198,41 +198,3 @@ class EventWorker(Worker):
             and self._began < started + REFUSED_FOR
             and self._now() >= started + REFUSED_FOR
         )
-
-
-class _Gate:
-    """Lets calls of the function through: one at first, one more with each that it takes, half after a throttled one.
-
-    Who comes first goes first.
-
-    Args:
-        most: Calls in flight, at most.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._room = 1
-        self._in_flight = 0
-        self._came = self._went = 0
-        self._changed = Condition()
-        self.has_opened = False
-        """Whether the function has run."""
-
-    def __enter__(self) -> None:
-        with self._changed:
-            turn = self._came
-            self._came += 1
-            self._changed.wait_for(lambda: turn == self._went and self._in_flight < self._room)
-            self._went += 1
-            self._in_flight += 1
-            self._changed.notify_all()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._changed:
-            self._in_flight -= 1
-            if kind is None or issubclass(kind, FunctionFailed):
-                self.has_opened = True
-                self._room = min(self._most, self._room + 1)
-            elif issubclass(kind, Throttled):
-                self._room = max(1, self._room // 2)
-            self._changed.notify_all()
