@@ -84,7 +84,8 @@ def plan(
     objects = _counted(_selected(run.settings, layout, selection, storage, result, now=now), result)
     # What is raised in here leaves no manifest behind.
     with storage.upload(run.settings.destination.bucket, run.manifest_key) as manifest:
-        for item in work_items(objects, workers=run.settings.workers):
+        settings = run.settings
+        for item in work_items(objects, workers=settings.workers, by_bytes=settings.publishes):
             manifest.write(json.dumps(item.properties(), ensure_ascii=False).encode() + b"\n")
             result.work_items += 1
         _check_limits(run.settings.limits, result)
@@ -247,11 +248,15 @@ def _check_layout(settings: Settings, layout: ArchiveLayout, selection: Selectio
         )
 
 
-def work_items(objects: Iterator[StoredObject], *, workers: int) -> Iterator[WorkItem]:
-    """The objects in their order, in work items of about as many bytes: so many that no worker stands idle."""
+def work_items(objects: Iterator[StoredObject], *, workers: int, by_bytes: bool = True) -> Iterator[WorkItem]:
+    """The objects in their order, in work items of about as many bytes: so many that no worker stands idle.
+
+    Without `by_bytes` they have about as many objects: a worker that reads none has no less to do for small ones, and
+    makes as many calls at once as its work item has objects.
+    """
     first = list(islice(objects, LOOK_AHEAD))
     most_keys = min(MAX_KEYS, -(-len(first) // workers))
-    most_bytes = min(MAX_BYTES, -(-sum(each.size for each in first) // workers))
+    most_bytes = min(MAX_BYTES, -(-sum(each.size for each in first) // workers)) if by_bytes else 0
     number, keys, total = 0, [], 0
     for each in chain(first, objects):
         keys.append(each.key)
@@ -261,6 +266,6 @@ def work_items(objects: Iterator[StoredObject], *, workers: int) -> Iterator[Wor
             yield WorkItem(number, keys)
             number, keys, total = number + 1, [], 0
             if number == MANY:
-                most_keys, most_bytes = MAX_KEYS, MAX_BYTES
+                most_keys, most_bytes = MAX_KEYS, MAX_BYTES if by_bytes else 0
     if keys:
         yield WorkItem(number, keys)
