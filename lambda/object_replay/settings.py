@@ -309,6 +309,8 @@ class Run:
     work_items: int = 0
     bytes: int = 0
     skipped: int = 0
+    planned: str = ""
+    """When the first step was done, as an ISO 8601 time in UTC; empty before."""
     function_digest: str = ""
     """What the user's function was when the run was planned: results of another one are not published with them."""
     summarised: str = ""
@@ -325,6 +327,7 @@ class Run:
             work_items=int(plan.get("WorkItems", 0)),
             bytes=int(plan.get("Bytes", 0)),
             skipped=int(plan.get("Skipped", 0)),
+            planned=values.get("Planned", ""),
             function_digest=plan.get("FunctionDigest", ""),
             summarised=values.get("Summarised", ""),
         )

@@ -295,6 +295,14 @@ def test_a_function_whose_reserved_concurrency_takes_no_call_ends_the_run_soon(u
     assert 45 <= sum(uploads.clock.slept) < 75
 
 
+def test_a_long_planning_does_not_hide_that_the_function_takes_no_call(uploads: Pipeline) -> None:
+    put(uploads, "a")
+    uploads.clock.moment = datetime.fromisoformat(uploads.started) + timedelta(minutes=10)
+    uploads.function.faults += [throttled("ReservedFunctionConcurrentInvocationLimitExceeded")] * 1000
+
+    assert "your function took no call for 45 s" in uploads.replay()["Cause"]
+
+
 def test_a_function_that_has_run_before_is_waited_for(uploads: Pipeline) -> None:
     put(uploads, "a", "b")
     uploads.clock.moment = datetime.fromisoformat(uploads.started)
@@ -408,6 +416,43 @@ def test_a_batch_that_fails_as_a_whole_is_called_one_by_one(uploads: Pipeline) -
 
     assert counts(uploads.replay()) == {"objects": 7, "objectsDone": 7}
     assert [len(event["Records"]) for event in uploads.function.events] == [5, 1, 1, 1, 1, 1, 2, 1, 1]
+
+
+def test_a_batch_that_failed_is_not_called_again_by_another_worker(uploads: Pipeline) -> None:
+    by_queue(uploads, 2)
+    put(uploads, "a", "b")
+    run = uploads.plan()["Run"]
+    [item] = uploads.manifest()
+
+    def refuses(event: Any) -> None:
+        if len(event["Records"]) > 1:
+            uploads.function.faults += [throttled()] * 1000
+            raise ValueError("one at a time")
+
+    uploads.function.code = refuses
+    item = uploads._step("REPLAY", run, Batch=item)
+    uploads.function.faults.clear()
+    uploads.context.left = 900.0
+    uploads._step("REPLAY", run, Batch=item)
+
+    assert [keys_in(event) for event in uploads.function.events] == [["a", "b"], ["a"], ["b"]]
+
+
+def test_a_message_that_was_reported_is_a_try_for_another_worker(uploads: Pipeline) -> None:
+    by_queue(uploads, 3)
+    uploads.settings["Function"] |= {"Timeout": 700, "Retries": 1}
+    uploads.function.seconds = 700
+    put(uploads, "a", "b", "c")
+    run = uploads.plan()["Run"]
+    [item] = uploads.manifest()
+
+    def reports(event: Any) -> Any:
+        ids = [each["messageId"] for each in event["Records"] if keys_in({"Records": [each]}) != ["c"]]
+        return {"batchItemFailures": [{"itemIdentifier": id} for id in ids]}  # noqa: A001  # Lambda's name for it
+
+    uploads.function.code = reports
+
+    assert uploads._step("REPLAY", run, Batch=item)["Tried"] == {"a": 1, "b": 1}
 
 
 def test_calls_at_once_begin_with_one_and_never_exceed_what_is_allowed(uploads: Pipeline) -> None:

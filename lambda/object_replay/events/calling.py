@@ -109,17 +109,19 @@ class EventWorker(Worker):
             self._record({each.key: Tally.of_failed(each.key, reason) for each in objects})
             return
         self._record({each.key: Tally(objects=1) for each in objects if each.key not in failures})
-        for each in objects:
-            if 1 < len(objects) == len(failures):
-                # Which of them is the bad one, only calls with one object each tell.
-                self._try([each.key], each)
-            elif each.key in failures:
-                self._failed(each, failures[each.key])
+        failed, tried = [each for each in objects if each.key in failures], self._progress.tried
+        # Where all of a batch failed, only calls with one object each tell which is the bad one: that was no try.
+        counts = not 1 < len(objects) == len(failed)
+        # Before any is called again: another worker must know of all of them.
+        tried |= {each.key: tried.get(each.key, 0) + counts for each in failed}
+        for each in failed:
+            self._failed(each, failures[each.key])
 
     def _failed(self, found: StoredObject, reason: str) -> None:
-        tried = self._progress.tried[found.key] = self._progress.tried.get(found.key, 0) + 1
+        tried = self._progress.tried[found.key]
         if tried <= self._function.retries:
-            self._patience.pause()
+            if tried:
+                self._patience.pause()
             self._try([found.key], found)
         elif self._ready(found.key, found):  # it may have failed for the lack of what it reads
             self._record({found.key: Tally.of_failed(found.key, reason)})
@@ -191,13 +193,10 @@ class EventWorker(Worker):
 
     @property
     def _is_refused(self) -> bool:
-        """Whether the function has taken no call since the run began."""
-        started = datetime.fromisoformat(self._run.started)
-        return (
-            not self._gate.has_opened
-            and self._began < started + REFUSED_FOR
-            and self._now() >= started + REFUSED_FOR
-        )
+        """Whether the function has taken no call since the run was planned."""
+        # Planning alone may take minutes.
+        limit = datetime.fromisoformat(self._run.planned or self._run.started) + REFUSED_FOR
+        return not self._gate.has_opened and self._began < limit <= self._now()
 
 
 class _Gate:
