@@ -17,7 +17,7 @@ from itertools import chain, islice
 from object_replay.compression import unpacked
 from object_replay.faults import Denied, ObjectFailure, ReplayStopped, ReplayTooLarge, Unreadable
 from object_replay.layouts import ArchiveLayout, layout_of
-from object_replay.settings import Limits, Run, Selection, Settings, WorkItem
+from object_replay.settings import NOTES, Limits, Run, Selection, Settings, WorkItem
 from object_replay.storage import CONNECTIONS, Availability, Storage, StoredObject, lines
 
 MAX_KEYS = 100
@@ -118,10 +118,11 @@ def _selected(
                 continue
             if not layout.takes(item.key):
                 result.skipped += settings.publishes
-            elif not settings.publishes and _is_skipped(item):
-                result.skipped += 1
             elif everything or layout.selects(item, selection.start, selection.end):
-                yield item
+                if _is_skipped(item, settings):
+                    result.skipped += 1
+                else:
+                    yield item
             elif not layout.is_dated(item):
                 result.skipped += 1
 
@@ -133,10 +134,18 @@ def _named(settings: Settings, keys: Sequence[str], storage: Storage, result: Pl
     for key in keys:
         if not key.startswith(source.root):
             raise ReplayStopped(f"'{key}' is not in the archive: its objects begin with '{source.root}'")
+        if not settings.publishes and not key.endswith(source.suffix):
+            raise ReplayStopped(f"'{key}' is not in the archive: its objects end with '{source.suffix}'")
+
+    def look(key: str) -> StoredObject | None:
+        return storage.look_at(source.bucket, key)
+
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        found = pool.map(lambda key: storage.look_at(source.bucket, key), keys)
+        # Each that waits for its turn takes memory.
+        some = (keys[first : first + LOOK_AHEAD] for first in range(0, len(keys), LOOK_AHEAD))
+        found = chain.from_iterable(pool.map(look, each) for each in some)
         for key, item in zip(keys, found, strict=True):
-            if item and not settings.publishes and _is_skipped(item):
+            if item and _is_skipped(item, settings):
                 result.skipped += 1
             else:
                 # Of one that is missing the worker says so.
@@ -174,9 +183,9 @@ def _key_in(line: bytes, where: str) -> str:
     return key
 
 
-def _is_skipped(item: StoredObject) -> bool:
+def _is_skipped(item: StoredObject, settings: Settings) -> bool:
     """Whether a function that S3 calls is not called for it: it is a folder's marker, or cannot be read."""
-    return item.is_folder or item.availability is not Availability.READABLE
+    return not settings.publishes and (item.is_folder or item.availability is not Availability.READABLE)
 
 
 def _check_limits(limits: Limits, result: Plan) -> None:
@@ -195,7 +204,7 @@ def _written_within(settings: Settings) -> tuple[str, ...]:
     """What a replay writes into the archive: prefixes of objects that are not the archive's."""
     source, bucket = settings.source, settings.destination.bucket
     ours = tuple(p for p in settings.written if source.bucket == bucket and p.startswith(source.root))
-    if source.root in ours:
+    if source.root in ours and settings.publishes:
         raise ReplayStopped(
             f"the archive s3://{source.bucket}/{source.root} would hold the results of its own replay; "
             "give the destination another prefix"
@@ -205,7 +214,10 @@ def _written_within(settings: Settings) -> tuple[str, ...]:
 
 def _belongs(item: StoredObject, ours: tuple[str, ...], settings: Settings) -> bool:
     """Whether it is neither a result of a replay nor, in an archive, a folder as the console makes them."""
-    return not item.key.startswith(ours) and not (settings.publishes and item.key.endswith("/"))
+    if settings.publishes:
+        return not item.key.startswith(ours) and not item.key.endswith("/")
+    # Beside the notes of runs there may be the user's objects: the pipeline's suffix tells them apart.
+    return not (item.key.startswith(ours) and item.key.endswith(NOTES))
 
 
 def _counted(objects: Iterator[StoredObject], result: Plan) -> Iterator[StoredObject]:

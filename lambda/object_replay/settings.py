@@ -11,6 +11,8 @@ from typing import Any
 
 MANIFEST = "manifest.jsonl"
 """What a run's manifest is called in the run's folder."""
+NOTES = (".json", ".jsonl")
+"""What the names of all end with that a run of a pipeline of S3 events writes."""
 
 
 class Layout(StrEnum):

@@ -135,6 +135,27 @@ def test_nothing_that_a_run_writes_is_selected(uploads: Pipeline) -> None:
     assert called(uploads.function) == ["a.csv"]
 
 
+@pytest.mark.parametrize("folder", ["", "photos/"])
+def test_objects_with_another_suffix_are_selected_beside_what_runs_write(
+    uploads: Pipeline, folder: str
+) -> None:
+    uploads.settings["Source"] |= {"Root": folder, "Suffix": ".jpg"}
+    uploads.settings["Destination"] = {"Bucket": SOURCE, "RunsPrefix": "photos/"}
+    put(uploads, "photos/a.jpg", "photos/run-0/summary.json")
+
+    assert uploads.plan()["Run"]["Plan"]["Objects"] == 1
+
+
+def test_only_objects_of_the_selected_time_are_skipped(uploads: Pipeline) -> None:
+    put(uploads, "dir/", body=b"")
+    put(uploads, "cold", storage_class="GLACIER")
+    put(uploads, "a", modified=BEFORE + timedelta(days=1))
+
+    summary = uploads.replay(StartTime=(BEFORE + timedelta(hours=1)).isoformat())
+
+    assert counts(summary) == {"objects": 1, "objectsDone": 1}
+
+
 def test_the_first_failure_ends_the_run_with_its_key_and_reason(uploads: Pipeline) -> None:
     put(uploads, *(f"n/{number:04}.csv" for number in range(1, 1201)))
     uploads.function.code = fails_on("n/0777.csv")
@@ -553,6 +574,16 @@ def test_a_file_that_names_no_objects_ends_the_run_with_its_reason(
 
     assert failure["Error"] == "SelectionFailed"
     assert told.replace("BUCKET", DESTINATION) in failure["Cause"]
+
+
+def test_an_object_that_is_named_must_have_the_suffix(uploads: Pipeline) -> None:
+    uploads.settings["Source"] |= {"Suffix": ".csv"}
+    put(uploads, "a.csv", "a.txt")
+
+    failure = uploads.replay(S3Paths=["a.csv", "a.txt"])
+
+    assert failure["Cause"] == "'a.txt' is not in the archive: its objects end with '.csv'"
+    assert uploads.function.events == []
 
 
 def test_an_object_that_is_named_and_not_there_is_gone(uploads: Pipeline) -> None:
