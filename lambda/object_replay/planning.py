@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
@@ -138,7 +139,10 @@ def _named(settings: Settings, keys: Sequence[str], storage: Storage, result: Pl
             raise ReplayStopped(f"'{key}' is not in the archive: its objects end with '{source.suffix}'")
 
     def look(key: str) -> StoredObject | None:
-        return storage.look_at(source.bucket, key)
+        # Of one of which S3 says nothing the worker tells why.
+        with suppress(ObjectFailure):
+            return storage.current(source.bucket, key)
+        return None
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         # Each that waits for its turn takes memory.
@@ -148,7 +152,6 @@ def _named(settings: Settings, keys: Sequence[str], storage: Storage, result: Pl
             if item and _is_skipped(item, settings):
                 result.skipped += 1
             else:
-                # Of one that is missing the worker says so.
                 yield item or StoredObject(key, size=0)
 
 
@@ -176,7 +179,8 @@ def _key_in(line: bytes, where: str) -> str:
     except ValueError:
         value = None
     key = value.get("key") if isinstance(value, dict) else value
-    if not isinstance(key, str) or not key:
+    # Half of a surrogate pair is in no key.
+    if not isinstance(key, str) or not key or key != key.encode(errors="replace").decode():
         raise ReplayStopped(
             f'{where} must be {{"key": "..."}} or a key in quotes, got {line[:200].decode(errors="replace")}'
         )

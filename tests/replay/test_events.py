@@ -244,6 +244,23 @@ def test_an_object_that_may_not_be_looked_at_has_failed(uploads: Pipeline) -> No
     assert "a: cannot be looked at: 403" in uploads.replay()["Cause"]
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_an_object_of_which_s3_says_nothing_is_no_reason_to_keep_the_others(
+    uploads: Pipeline, named: bool
+) -> None:
+    uploads.settings["ToleratedFailurePercentage"] = 50
+    put(uploads, "a", "b")
+    for _ in range(2 if named else 1):  # it is encrypted with a key that only its owner has
+        uploads.s3.fail("HeadObject", "400", 400, "^a$")
+
+    summary = uploads.replay(**({"S3Paths": ["a", "b"]} if named else {"All": True}))
+
+    assert counts(summary) == {"objects": 2, "objectsDone": 1, "objectsFailed": 1}
+    assert listed(uploads, "errors") == [
+        {"key": "a", "reason": "cannot be looked at: 400: 400 in HeadObject"}
+    ]
+
+
 def test_an_object_that_was_written_since_the_run_began_is_left_to_s3(uploads: Pipeline) -> None:
     put(uploads, "a", "b")
     uploads.function.code = lambda _: put(uploads, "b", modified=DURING)  # the same bytes, and the same ETag
@@ -559,6 +576,7 @@ def test_a_file_names_the_objects(uploads: Pipeline, content: bytes) -> None:
             b"a,b",
             'line 1 of s3://BUCKET/keys must be {"key": "..."} or a key in quotes, got a,b',
         ),
+        ("s3://BUCKET/keys", b'"\\ud800"', 'line 1 of s3://BUCKET/keys must be {"key": "..."}'),
         ("s3://BUCKET/keys", b'"a"\n{"Key": "b"}', 'line 2 of s3://BUCKET/keys must be {"key": "..."}'),
         ("s3://BUCKET/other", b"", "the file of keys s3://BUCKET/other cannot be read: NoSuchKey"),
         ("BUCKET/keys", b"", "'KeysFrom' must be s3://<bucket>/<key>, got \"BUCKET/keys\""),

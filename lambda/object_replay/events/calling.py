@@ -17,11 +17,11 @@ from object_replay.events.batch_failures import BatchFailed, failed_messages
 from object_replay.events.notifications import ObjectEvent, client_context, encoded
 from object_replay.faults import (
     FunctionFailed,
+    ObjectFailure,
     OutOfReservation,
     ReplayStopped,
     ResultUnknown,
     Throttled,
-    Unreadable,
 )
 from object_replay.notes import replayed
 from object_replay.patience import MARGIN_SECONDS
@@ -131,7 +131,7 @@ class EventWorker(Worker):
         bucket = self._run.settings.source.bucket
         try:
             found = self._patience.persistently(lambda: self._storage.current(bucket, key))
-        except Unreadable as error:
+        except ObjectFailure as error:
             self._record({key: Tally.of_failed(key, str(error))})
             return None
         if found is None:
