@@ -175,6 +175,34 @@ def test_the_first_failure_ends_the_run_with_its_key_and_reason(uploads: Pipelin
     assert remaining[-1]["reason"] == "was not replayed: the run ended before"
 
 
+def test_a_run_that_ends_for_another_reason_than_failures_tells_that_and_what_remains(
+    uploads: Pipeline,
+) -> None:
+    uploads.settings |= {"Workers": 2, "ToleratedFailurePercentage": 50}
+    put(uploads, "a", "b")
+    uploads.function.code = fails_on("a")
+    planned = uploads.plan()
+    uploads._step("REPLAY", planned["Run"], Batch=uploads.manifest()[0])
+
+    error = {"Error": "States.ItemReaderFailed", "Cause": "no manifest"}
+    failure = uploads.finish(planned, {**planned, "Error": error})
+
+    assert failure["Cause"] == (
+        "1 of 2 objects failed, 1 objects were not replayed, tolerated are 50%, see "
+        f"s3://{DESTINATION}/runs/out/run-1/remaining.jsonl; States.ItemReaderFailed: no manifest"
+    )
+    assert [each["key"] for each in listed(uploads, "remaining")] == ["a", "b"]
+
+
+def test_a_run_that_ends_before_the_first_call_tells_what_remains(uploads: Pipeline) -> None:
+    put(uploads, "a")
+    planned = uploads.plan()
+
+    failure = uploads.finish(planned, {**planned, "Error": {"Error": "States.ItemReaderFailed", "Cause": ""}})
+
+    assert f"see s3://{DESTINATION}/runs/out/run-1/remaining.jsonl; States.Item" in failure["Cause"]
+
+
 def test_what_failed_within_the_tolerance_is_listed_and_can_be_selected(uploads: Pipeline) -> None:
     uploads.settings["ToleratedFailurePercentage"] = 1
     put(uploads, *(f"n/{number:04}.csv" for number in range(1, 1201)))
