@@ -16,6 +16,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from fake_s3 import DESTINATION, SOURCE, FakeS3, Stored
 from played_pipeline import FUNCTION, FakeLambda, Pipeline
 
+from object_replay.faults import ResultUnknown
+
 BEFORE = datetime(2026, 1, 15, tzinfo=UTC)
 """When objects were written: before the run began."""
 DURING = datetime(2026, 2, 1, 0, 0, 5, tzinfo=UTC)
@@ -439,6 +441,19 @@ def test_a_worker_that_was_ended_says_that_nothing_is_known_of_what_it_has_not_n
             "reason": "its worker failed: Lambda.Unknown: timed out; it is not known whether your function ran",
         }
     ]
+
+
+def test_a_worker_that_cannot_note_its_calls_is_not_repeated(uploads: Pipeline) -> None:
+    put(uploads, "a")
+    run = uploads.plan()["Run"]
+    [item] = uploads.manifest()
+    for _ in range(1000):
+        uploads.s3.fail("PutObject", "SlowDown", 503, "/results/")
+
+    with pytest.raises(ResultUnknown, match=r"cannot write s3://result-bucket/.*: SlowDown"):
+        uploads._step("REPLAY", run, Batch=item)
+
+    assert called(uploads.function) == ["a"]
 
 
 def test_a_message_that_the_function_reports_is_the_failure_of_its_object(uploads: Pipeline) -> None:

@@ -57,6 +57,19 @@ class EventWorker(Worker):
         self._gate = _Gate(run.settings.calls_per_worker)
         self._began = call.now()
 
+    def replay(self, item: WorkItem) -> WorkItem:
+        """See `Worker.replay`.
+
+        Raises:
+            ResultUnknown: The function was called, and that cannot be noted: to repeat the work item would call it again.
+        """
+        try:
+            return super().replay(item)
+        except Throttled as error:
+            if not self._progress.tallies and self._progress.tried == item.tried:
+                raise
+            raise ResultUnknown(str(error)) from error
+
     def give_up(self, item: WorkItem, *, reason: str) -> None:
         """See `Worker.give_up`. What a call has noted before it came to its end is known."""
         done = replayed(self._storage, self._run, item)
