@@ -422,6 +422,20 @@ def test_tries_are_counted_across_workers(uploads: Pipeline) -> None:
     assert len(uploads.function.events) == 3
 
 
+def test_an_object_that_cannot_be_looked_at_after_its_last_try_has_failed(uploads: Pipeline) -> None:
+    put(uploads, "a")
+
+    def code(_: Any) -> None:
+        for _ in range(1000):
+            uploads.s3.fail("HeadObject", "SlowDown", 503, "^a$")
+        raise ValueError("bad row")
+
+    uploads.function.code = code
+
+    assert uploads.replay()["Cause"].endswith("first: a: ValueError: bad row")
+    assert called(uploads.function) == ["a"]
+
+
 def test_a_worker_that_was_ended_says_that_nothing_is_known_of_what_it_has_not_noted(
     uploads: Pipeline,
 ) -> None:

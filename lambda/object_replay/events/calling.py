@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import Condition
 from typing import Protocol
@@ -136,8 +137,12 @@ class EventWorker(Worker):
             if tried:
                 self._patience.pause()
             self._try([found.key], found)
-        elif self._ready(found.key, found):  # it may have failed for the lack of what it reads
-            self._record({found.key: Tally.of_failed(found.key, reason)})
+            return
+        # Where S3 does not tell, it has failed: another worker would call the function once more.
+        with suppress(Throttled):
+            if not self._ready(found.key, found):
+                return  # it failed for the lack of what it reads
+        self._record({found.key: Tally.of_failed(found.key, reason)})
 
     def _ready(self, key: str, before: StoredObject | None) -> StoredObject | None:
         """The object as it is now; None where the function need not be called, which is recorded."""
