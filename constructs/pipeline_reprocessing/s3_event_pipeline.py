@@ -11,7 +11,7 @@ from aws_cdk.aws_lambda import Alias, Function, IFunction, Version
 from aws_cdk.aws_s3 import BlockPublicAccess, Bucket, BucketEncryption, LifecycleRule
 from constructs import Construct
 
-from object_replay.settings import MAX_CALLS, Contract, Form, Framing, Layout
+from object_replay.settings import MAX_CALLS, MAX_KEYS, Contract, Form, Framing, Layout
 from pipeline_reprocessing.acknowledged import acknowledge_finding
 from pipeline_reprocessing.archive import Archive
 from pipeline_reprocessing.arguments import check_number, check_type, shown
@@ -59,8 +59,8 @@ class S3EventPipeline(ObjectPipeline):
         function: What S3 calls today: a function, a version or an alias, which is called as such.
         notification: In which form the function gets S3's events. Default: `Notification.s3()`.
         max_concurrency: Calls of the function at once, 1 to 10,000. There are never more, and above 20 up to 5% fewer
-            where the number does not divide. A worker makes up to 20 of them, begins with one, and makes fewer while
-            Lambda throttles the function. Synth warns above half of the function's reserved
+            where the number does not divide. A worker makes up to 20 of them, or one for each batch of its 100 objects, begins
+            with one, and makes fewer while Lambda throttles the function. Synth warns above half of the function's reserved
             concurrency: uploads arrive meanwhile. A token is the number of workers with one call each. Default: 10.
         tolerated_failure_percentage: Share of the objects that may fail before the run fails, 0 to 100. Default: 0,
             the first failure ends the run.
@@ -181,7 +181,7 @@ class S3EventPipeline(ObjectPipeline):
                 "ToleratedFailurePercentage": tolerated_failure_percentage,
                 **limits_setting(limits),
             },
-            concurrency=Concurrency.of(max_concurrency, range(MAX_CALLS // 2, MAX_CALLS + 1)),
+            concurrency=Concurrency.of(max_concurrency, _calls_per_worker(notification)),
             reports=self.reports,
             statements=[
                 listing(source.bucket, source.root),
@@ -228,6 +228,13 @@ class S3EventPipeline(ObjectPipeline):
             bucket, "AwsSolutions-S1", "Only runs write here, and what they write expires after 30 days."
         )
         return Reports(bucket)
+
+
+def _calls_per_worker(notification: Notification) -> range:
+    """How many calls at once a worker may make: no more than it has batches."""
+    size = notification.settings.get("BatchSize", 1)
+    most = MAX_CALLS if Token.is_unresolved(size) else min(MAX_CALLS, MAX_KEYS // size)
+    return range(-(-most // 2), most + 1)
 
 
 def _check_source(source: Archive) -> None:

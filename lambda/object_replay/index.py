@@ -109,7 +109,14 @@ class Handler:
             function_digest=self._functions(run).digest() if run.settings.publishes else "",
         )
         # From here on the steps are given this run: its settings stand once in the definition.
-        return {"Run": {**event["Run"], "Plan": planned.properties()}, "ManifestKey": run.manifest_key}
+        return {
+            "Run": {
+                **event["Run"],
+                "Plan": planned.properties(),
+                "Planned": self._clock.now().isoformat(),
+            },
+            "ManifestKey": run.manifest_key,
+        }
 
     def _replay(self, event: Mapping[str, Any], run: Run, call: Call) -> dict[str, Any]:
         return self._worker(run, call).replay(WorkItem.parse(event["Batch"])).properties()

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
@@ -17,7 +18,7 @@ from itertools import chain, islice
 from object_replay.compression import unpacked
 from object_replay.faults import Denied, ObjectFailure, ReplayStopped, ReplayTooLarge, Unreadable
 from object_replay.layouts import ArchiveLayout, layout_of
-from object_replay.settings import MAX_KEYS, Limits, Run, Selection, Settings, WorkItem
+from object_replay.settings import MAX_KEYS, NOTES, Limits, Run, Selection, Settings, WorkItem
 from object_replay.storage import CONNECTIONS, Availability, Storage, StoredObject, lines
 
 MAX_BYTES = 64 << 20
@@ -82,7 +83,8 @@ def plan(
     objects = _counted(_selected(run.settings, layout, selection, storage, result, now=now), result)
     # What is raised in here leaves no manifest behind.
     with storage.upload(run.settings.destination.bucket, run.manifest_key) as manifest:
-        for item in work_items(objects, workers=run.settings.workers):
+        settings = run.settings
+        for item in work_items(objects, workers=settings.workers, by_bytes=settings.publishes):
             manifest.write(json.dumps(item.properties(), ensure_ascii=False).encode() + b"\n")
             result.work_items += 1
         _check_limits(run.settings.limits, result)
@@ -115,10 +117,11 @@ def _selected(
                 continue
             if not layout.takes(item.key):
                 result.skipped += settings.publishes
-            elif not settings.publishes and _is_skipped(item):
-                result.skipped += 1
             elif everything or layout.selects(item, selection.start, selection.end):
-                yield item
+                if _is_skipped(item, settings):
+                    result.skipped += 1
+                else:
+                    yield item
             elif not layout.is_dated(item):
                 result.skipped += 1
 
@@ -130,13 +133,23 @@ def _named(settings: Settings, keys: Sequence[str], storage: Storage, result: Pl
     for key in keys:
         if not key.startswith(source.root):
             raise ReplayStopped(f"'{key}' is not in the archive: its objects begin with '{source.root}'")
+        if not settings.publishes and not key.endswith(source.suffix):
+            raise ReplayStopped(f"'{key}' is not in the archive: its objects end with '{source.suffix}'")
+
+    def look(key: str) -> StoredObject | None:
+        # Of one of which S3 says nothing the worker tells why.
+        with suppress(ObjectFailure):
+            return storage.current(source.bucket, key)
+        return None
+
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        found = pool.map(lambda key: storage.look_at(source.bucket, key), keys)
+        # Each that waits for its turn takes memory.
+        some = (keys[first : first + LOOK_AHEAD] for first in range(0, len(keys), LOOK_AHEAD))
+        found = chain.from_iterable(pool.map(look, each) for each in some)
         for key, item in zip(keys, found, strict=True):
-            if item and not settings.publishes and _is_skipped(item):
+            if item and _is_skipped(item, settings):
                 result.skipped += 1
             else:
-                # Of one that is missing the worker says so.
                 yield item or StoredObject(key, size=0)
 
 
@@ -164,16 +177,17 @@ def _key_in(line: bytes, where: str) -> str:
     except ValueError:
         value = None
     key = value.get("key") if isinstance(value, dict) else value
-    if not isinstance(key, str) or not key:
+    # Half of a surrogate pair is in no key.
+    if not isinstance(key, str) or not key or key != key.encode(errors="replace").decode():
         raise ReplayStopped(
             f'{where} must be {{"key": "..."}} or a key in quotes, got {line[:200].decode(errors="replace")}'
         )
     return key
 
 
-def _is_skipped(item: StoredObject) -> bool:
+def _is_skipped(item: StoredObject, settings: Settings) -> bool:
     """Whether a function that S3 calls is not called for it: it is a folder's marker, or cannot be read."""
-    return item.is_folder or item.availability is not Availability.READABLE
+    return not settings.publishes and (item.is_folder or item.availability is not Availability.READABLE)
 
 
 def _check_limits(limits: Limits, result: Plan) -> None:
@@ -192,7 +206,7 @@ def _written_within(settings: Settings) -> tuple[str, ...]:
     """What a replay writes into the archive: prefixes of objects that are not the archive's."""
     source, bucket = settings.source, settings.destination.bucket
     ours = tuple(p for p in settings.written if source.bucket == bucket and p.startswith(source.root))
-    if source.root in ours:
+    if source.root in ours and settings.publishes:
         raise ReplayStopped(
             f"the archive s3://{source.bucket}/{source.root} would hold the results of its own replay; "
             "give the destination another prefix"
@@ -202,7 +216,10 @@ def _written_within(settings: Settings) -> tuple[str, ...]:
 
 def _belongs(item: StoredObject, ours: tuple[str, ...], settings: Settings) -> bool:
     """Whether it is neither a result of a replay nor, in an archive, a folder as the console makes them."""
-    return not item.key.startswith(ours) and not (settings.publishes and item.key.endswith("/"))
+    if settings.publishes:
+        return not item.key.startswith(ours) and not item.key.endswith("/")
+    # Beside the notes of runs there may be the user's objects: the pipeline's suffix tells them apart.
+    return not (item.key.startswith(ours) and item.key.endswith(NOTES))
 
 
 def _counted(objects: Iterator[StoredObject], result: Plan) -> Iterator[StoredObject]:
@@ -245,11 +262,15 @@ def _check_layout(settings: Settings, layout: ArchiveLayout, selection: Selectio
         )
 
 
-def work_items(objects: Iterator[StoredObject], *, workers: int) -> Iterator[WorkItem]:
-    """The objects in their order, in work items of about as many bytes: so many that no worker stands idle."""
+def work_items(objects: Iterator[StoredObject], *, workers: int, by_bytes: bool = True) -> Iterator[WorkItem]:
+    """The objects in their order, in work items of about as many bytes: so many that no worker stands idle.
+
+    Without `by_bytes` they have about as many objects: a worker that reads none has no less to do for small ones, and
+    makes as many calls at once as its work item has objects.
+    """
     first = list(islice(objects, LOOK_AHEAD))
     most_keys = min(MAX_KEYS, -(-len(first) // workers))
-    most_bytes = min(MAX_BYTES, -(-sum(each.size for each in first) // workers))
+    most_bytes = min(MAX_BYTES, -(-sum(each.size for each in first) // workers)) if by_bytes else 0
     number, keys, total = 0, [], 0
     for each in chain(first, objects):
         keys.append(each.key)
@@ -259,6 +280,6 @@ def work_items(objects: Iterator[StoredObject], *, workers: int) -> Iterator[Wor
             yield WorkItem(number, keys)
             number, keys, total = number + 1, [], 0
             if number == MANY:
-                most_keys, most_bytes = MAX_KEYS, MAX_BYTES
+                most_keys, most_bytes = MAX_KEYS, MAX_BYTES if by_bytes else 0
     if keys:
         yield WorkItem(number, keys)

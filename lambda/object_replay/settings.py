@@ -11,6 +11,8 @@ from typing import Any
 
 MANIFEST = "manifest.jsonl"
 """What a run's manifest is called in the run's folder."""
+NOTES = (".json", ".jsonl")
+"""What the names of all end with that a run of a pipeline of S3 events writes."""
 MAX_KEYS = 100
 """Objects in a work item: 100 keys of at most 1,024 bytes keep a worker's input under Step Functions' 262,144 bytes."""
 MAX_CALLS = 20
@@ -313,6 +315,8 @@ class Run:
     work_items: int = 0
     bytes: int = 0
     skipped: int = 0
+    planned: str = ""
+    """When the first step was done, as an ISO 8601 time in UTC; empty before."""
     function_digest: str = ""
     """What the user's function was when the run was planned: results of another one are not published with them."""
     summarised: str = ""
@@ -329,6 +333,7 @@ class Run:
             work_items=int(plan.get("WorkItems", 0)),
             bytes=int(plan.get("Bytes", 0)),
             skipped=int(plan.get("Skipped", 0)),
+            planned=values.get("Planned", ""),
             function_digest=plan.get("FunctionDigest", ""),
             summarised=values.get("Summarised", ""),
         )

@@ -118,20 +118,19 @@ class Storage:
 
         Raises:
             Unreadable: It is denied.
+            ObjectFailure: S3 says nothing of it, as of one that is encrypted with a key of the user's.
             Throttled: S3 is busy.
         """
         try:
             return self._stored(key, self.s3.head_object(Bucket=bucket, Key=key))
         except ClientError as error:
-            missing = code_of(error) in ABSENT
-            if code_of(error) in DENIED:
-                missing = self._is_missing(bucket, key)
-                if not missing:
-                    raise Unreadable(f"cannot be looked at: {described(error)}") from error
-            if missing:
+            code = code_of(error)
+            if code in ABSENT or (code in DENIED and self._is_missing(bucket, key)):
                 return None
-            with explained(f"look at s3://{bucket}/{key}"):
-                raise
+            if is_passing(error):
+                raise Throttled(f"cannot look at s3://{bucket}/{key}: {described(error)}") from error
+            kind = Unreadable if code in DENIED else ObjectFailure
+            raise kind(f"cannot be looked at: {described(error)}") from error
         except BotoCoreError as error:
             raise Throttled(f"cannot look at s3://{bucket}/{key}: {described(error)}") from error
 

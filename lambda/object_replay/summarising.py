@@ -155,11 +155,10 @@ def _cause(run: Run, tally: Tally, *, missing: int, error: str) -> str:
     """Why the run has failed, most important first; empty when it has not."""
     # Where the map went through, a work item without a note is one that failed; else it was not begun.
     failed = tally.failed_objects + (0 if error else missing)
-    if not (
-        error
-        or run.exceeds_tolerance(failed, run.objects)
-        or run.exceeds_tolerance(tally.messages_failed, tally.messages_in)
-    ):
+    exceeds = run.exceeds_tolerance(failed, run.objects) or run.exceeds_tolerance(
+        tally.messages_failed, tally.messages_in
+    )
+    if not error and not exceeds:
         return ""
     messages = (
         f" and {tally.messages_failed:,} of {tally.messages_in:,} messages" if run.settings.publishes else ""
@@ -169,16 +168,17 @@ def _cause(run: Run, tally: Tally, *, missing: int, error: str) -> str:
         + (f", {missing:,} objects were not replayed" if missing else "")
         + f", tolerated are {run.settings.tolerated_failure_percentage:g}%"
     )
-    if not tally.failures:
-        return _bounded(f"{numbers}; {error or 'workers left no results'}")
+    listed = (
+        ""
+        if run.settings.publishes or not (missing or tally.failures)
+        else f", see {_place(run, run.remaining_key if missing else run.errors_key)}"
+    )
+    # Failures that are tolerated did not end the run.
+    if not tally.failures or not exceeds:
+        return _bounded(f"{numbers}{listed}; {error or 'workers left no results'}")
     first = "; ".join(
         f"{failure['Key']}{' message ' + str(failure['Number']) if 'Number' in failure else ''}: {failure['Reason']}"
         for failure in tally.failures[:3]
-    )
-    listed = (
-        ""
-        if run.settings.publishes
-        else f", see {_place(run, run.remaining_key if missing else run.errors_key)}"
     )
     return _bounded(f"{numbers}{listed}; first: {first}")
 

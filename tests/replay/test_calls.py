@@ -159,7 +159,8 @@ def test_what_is_in_flight_is_waited_for_when_the_run_is_over(pipeline: Any) -> 
 
     assert running == [0]
     assert "messages failed" in answer["Cause"]
-    assert keys[0] in answer["Cause"]
+    # Four objects are begun at once, and the first message of each fails.
+    assert any(key in answer["Cause"] for key in keys[:4])
     assert len(pipeline.function.events) < 40
     assert pipeline.s3.keys("result-bucket", "out/") == []
     assert pipeline.s3.uploads == {}

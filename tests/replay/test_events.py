@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from fake_s3 import DESTINATION, SOURCE, FakeS3, Stored
 from played_pipeline import FUNCTION, FakeLambda, Pipeline
 
-from object_replay.faults import Throttled
+from object_replay.faults import ResultUnknown, Throttled
 
 BEFORE = datetime(2026, 1, 15, tzinfo=UTC)
 """When objects were written: before the run began."""
@@ -137,6 +137,27 @@ def test_nothing_that_a_run_writes_is_selected(uploads: Pipeline) -> None:
     assert called(uploads.function) == ["a.csv"]
 
 
+@pytest.mark.parametrize("folder", ["", "photos/"])
+def test_objects_with_another_suffix_are_selected_beside_what_runs_write(
+    uploads: Pipeline, folder: str
+) -> None:
+    uploads.settings["Source"] |= {"Root": folder, "Suffix": ".jpg"}
+    uploads.settings["Destination"] = {"Bucket": SOURCE, "RunsPrefix": "photos/"}
+    put(uploads, "photos/a.jpg", "photos/run-0/summary.json")
+
+    assert uploads.plan()["Run"]["Plan"]["Objects"] == 1
+
+
+def test_only_objects_of_the_selected_time_are_skipped(uploads: Pipeline) -> None:
+    put(uploads, "dir/", body=b"")
+    put(uploads, "cold", storage_class="GLACIER")
+    put(uploads, "a", modified=BEFORE + timedelta(days=1))
+
+    summary = uploads.replay(StartTime=(BEFORE + timedelta(hours=1)).isoformat())
+
+    assert counts(summary) == {"objects": 1, "objectsDone": 1}
+
+
 def test_the_first_failure_ends_the_run_with_its_key_and_reason(uploads: Pipeline) -> None:
     put(uploads, *(f"n/{number:04}.csv" for number in range(1, 1201)))
     uploads.function.code = fails_on("n/0777.csv")
@@ -154,6 +175,34 @@ def test_the_first_failure_ends_the_run_with_its_key_and_reason(uploads: Pipelin
     assert [line["key"] for line in remaining] == [f"n/{number:04}.csv" for number in range(777, 1201)]
     assert remaining[0]["reason"] == "ValueError: bad row"
     assert remaining[-1]["reason"] == "was not replayed: the run ended before"
+
+
+def test_a_run_that_ends_for_another_reason_than_failures_tells_that_and_what_remains(
+    uploads: Pipeline,
+) -> None:
+    uploads.settings |= {"Workers": 2, "ToleratedFailurePercentage": 50}
+    put(uploads, "a", "b")
+    uploads.function.code = fails_on("a")
+    planned = uploads.plan()
+    uploads._step("REPLAY", planned["Run"], Batch=uploads.manifest()[0])
+
+    error = {"Error": "States.ItemReaderFailed", "Cause": "no manifest"}
+    failure = uploads.finish(planned, {**planned, "Error": error})
+
+    assert failure["Cause"] == (
+        "1 of 2 objects failed, 1 objects were not replayed, tolerated are 50%, see "
+        f"s3://{DESTINATION}/runs/out/run-1/remaining.jsonl; States.ItemReaderFailed: no manifest"
+    )
+    assert [each["key"] for each in listed(uploads, "remaining")] == ["a", "b"]
+
+
+def test_a_run_that_ends_before_the_first_call_tells_what_remains(uploads: Pipeline) -> None:
+    put(uploads, "a")
+    planned = uploads.plan()
+
+    failure = uploads.finish(planned, {**planned, "Error": {"Error": "States.ItemReaderFailed", "Cause": ""}})
+
+    assert f"see s3://{DESTINATION}/runs/out/run-1/remaining.jsonl; States.Item" in failure["Cause"]
 
 
 def test_what_failed_within_the_tolerance_is_listed_and_can_be_selected(uploads: Pipeline) -> None:
@@ -223,6 +272,23 @@ def test_an_object_that_may_not_be_looked_at_has_failed(uploads: Pipeline) -> No
     uploads.s3.denied.add(("HeadObject", "^a$"))
 
     assert "a: cannot be looked at: 403" in uploads.replay()["Cause"]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_object_of_which_s3_says_nothing_is_no_reason_to_keep_the_others(
+    uploads: Pipeline, named: bool
+) -> None:
+    uploads.settings["ToleratedFailurePercentage"] = 50
+    put(uploads, "a", "b")
+    for _ in range(2 if named else 1):  # it is encrypted with a key that only its owner has
+        uploads.s3.fail("HeadObject", "400", 400, "^a$")
+
+    summary = uploads.replay(**({"S3Paths": ["a", "b"]} if named else {"All": True}))
+
+    assert counts(summary) == {"objects": 2, "objectsDone": 1, "objectsFailed": 1}
+    assert listed(uploads, "errors") == [
+        {"key": "a", "reason": "cannot be looked at: 400: 400 in HeadObject"}
+    ]
 
 
 def test_an_object_that_was_written_since_the_run_began_is_left_to_s3(uploads: Pipeline) -> None:
@@ -297,6 +363,14 @@ def test_a_function_whose_reserved_concurrency_takes_no_call_ends_the_run_soon(u
     assert 45 <= sum(uploads.clock.slept) < 75
 
 
+def test_a_long_planning_does_not_hide_that_the_function_takes_no_call(uploads: Pipeline) -> None:
+    put(uploads, "a")
+    uploads.clock.moment = datetime.fromisoformat(uploads.started) + timedelta(minutes=10)
+    uploads.function.faults += [throttled("ReservedFunctionConcurrentInvocationLimitExceeded")] * 1000
+
+    assert "your function took no call for 45 s" in uploads.replay()["Cause"]
+
+
 def test_a_function_that_has_run_before_is_waited_for(uploads: Pipeline) -> None:
     put(uploads, "a", "b")
     uploads.clock.moment = datetime.fromisoformat(uploads.started)
@@ -368,6 +442,20 @@ def test_tries_are_counted_across_workers(uploads: Pipeline) -> None:
     assert len(uploads.function.events) == 3
 
 
+def test_an_object_that_cannot_be_looked_at_after_its_last_try_has_failed(uploads: Pipeline) -> None:
+    put(uploads, "a")
+
+    def code(_: Any) -> None:
+        for _ in range(1000):
+            uploads.s3.fail("HeadObject", "SlowDown", 503, "^a$")
+        raise ValueError("bad row")
+
+    uploads.function.code = code
+
+    assert uploads.replay()["Cause"].endswith("first: a: ValueError: bad row")
+    assert called(uploads.function) == ["a"]
+
+
 def test_a_worker_that_was_ended_says_that_nothing_is_known_of_what_it_has_not_noted(
     uploads: Pipeline,
 ) -> None:
@@ -387,6 +475,19 @@ def test_a_worker_that_was_ended_says_that_nothing_is_known_of_what_it_has_not_n
             "reason": "its worker failed: Lambda.Unknown: timed out; it is not known whether your function ran",
         }
     ]
+
+
+def test_a_worker_that_cannot_note_its_calls_is_not_repeated(uploads: Pipeline) -> None:
+    put(uploads, "a")
+    run = uploads.plan()["Run"]
+    [item] = uploads.manifest()
+    for _ in range(1000):
+        uploads.s3.fail("PutObject", "SlowDown", 503, "/results/")
+
+    with pytest.raises(ResultUnknown, match=r"cannot write s3://result-bucket/.*: SlowDown"):
+        uploads._step("REPLAY", run, Batch=item)
+
+    assert called(uploads.function) == ["a"]
 
 
 def test_a_message_that_the_function_reports_is_the_failure_of_its_object(uploads: Pipeline) -> None:
@@ -430,6 +531,43 @@ def test_a_batch_that_fails_as_a_whole_is_called_one_by_one(uploads: Pipeline) -
 
     assert counts(uploads.replay()) == {"objects": 7, "objectsDone": 7}
     assert [len(event["Records"]) for event in uploads.function.events] == [5, 1, 1, 1, 1, 1, 2, 1, 1]
+
+
+def test_a_batch_that_failed_is_not_called_again_by_another_worker(uploads: Pipeline) -> None:
+    by_queue(uploads, 2)
+    put(uploads, "a", "b")
+    run = uploads.plan()["Run"]
+    [item] = uploads.manifest()
+
+    def refuses(event: Any) -> None:
+        if len(event["Records"]) > 1:
+            uploads.function.faults += [throttled()] * 1000
+            raise ValueError("one at a time")
+
+    uploads.function.code = refuses
+    item = uploads._step("REPLAY", run, Batch=item)
+    uploads.function.faults.clear()
+    uploads.context.left = 900.0
+    uploads._step("REPLAY", run, Batch=item)
+
+    assert [keys_in(event) for event in uploads.function.events] == [["a", "b"], ["a"], ["b"]]
+
+
+def test_a_message_that_was_reported_is_a_try_for_another_worker(uploads: Pipeline) -> None:
+    by_queue(uploads, 3)
+    uploads.settings["Function"] |= {"Timeout": 700, "Retries": 1}
+    uploads.function.seconds = 700
+    put(uploads, "a", "b", "c")
+    run = uploads.plan()["Run"]
+    [item] = uploads.manifest()
+
+    def reports(event: Any) -> Any:
+        ids = [each["messageId"] for each in event["Records"] if keys_in({"Records": [each]}) != ["c"]]
+        return {"batchItemFailures": [{"itemIdentifier": id} for id in ids]}  # noqa: A001  # Lambda's name for it
+
+    uploads.function.code = reports
+
+    assert uploads._step("REPLAY", run, Batch=item)["Tried"] == {"a": 1, "b": 1}
 
 
 def test_calls_at_once_begin_with_one_and_never_exceed_what_is_allowed(uploads: Pipeline) -> None:
@@ -515,6 +653,7 @@ def test_a_file_names_the_objects(uploads: Pipeline, content: bytes) -> None:
             b"a,b",
             'line 1 of s3://BUCKET/keys must be {"key": "..."} or a key in quotes, got a,b',
         ),
+        ("s3://BUCKET/keys", b'"\\ud800"', 'line 1 of s3://BUCKET/keys must be {"key": "..."}'),
         ("s3://BUCKET/keys", b'"a"\n{"Key": "b"}', 'line 2 of s3://BUCKET/keys must be {"key": "..."}'),
         ("s3://BUCKET/other", b"", "the file of keys s3://BUCKET/other cannot be read: NoSuchKey"),
         ("BUCKET/keys", b"", "'KeysFrom' must be s3://<bucket>/<key>, got \"BUCKET/keys\""),
@@ -530,6 +669,16 @@ def test_a_file_that_names_no_objects_ends_the_run_with_its_reason(
 
     assert failure["Error"] == "SelectionFailed"
     assert told.replace("BUCKET", DESTINATION) in failure["Cause"]
+
+
+def test_an_object_that_is_named_must_have_the_suffix(uploads: Pipeline) -> None:
+    uploads.settings["Source"] |= {"Suffix": ".csv"}
+    put(uploads, "a.csv", "a.txt")
+
+    failure = uploads.replay(S3Paths=["a.csv", "a.txt"])
+
+    assert failure["Cause"] == "'a.txt' is not in the archive: its objects end with '.csv'"
+    assert uploads.function.events == []
 
 
 def test_an_object_that_is_named_and_not_there_is_gone(uploads: Pipeline) -> None:

@@ -490,6 +490,24 @@ def test_work_items_are_balanced_by_bytes(pipeline: Any) -> None:
     assert len(loads) <= 5
 
 
+def test_objects_that_no_worker_reads_are_cut_by_their_number(uploads: Any) -> None:
+    uploads.settings["Workers"] = 2
+    for number, size in enumerate([9000, 1, 1, 1, 1, 1]):
+        uploads.put(f"{number}", raw=b"x" * size)
+
+    uploads.plan(All=True)
+
+    assert [item["Keys"] for item in uploads.manifest()] == [["0", "1", "2"], ["3", "4", "5"]]
+
+
+def test_a_huge_selection_of_large_objects_that_no_worker_reads_fills_its_work_items() -> None:
+    objects = (StoredObject(f"{number}", planning.MAX_BYTES) for number in range(1_000_000))
+
+    cut = [len(item.keys) for item in planning.work_items(objects, workers=10_000, by_bytes=False)]
+
+    assert cut == [1] * 10_000 + [100] * 9_900
+
+
 def test_a_large_selection_is_cut_as_it_is_listed(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "LOOK_AHEAD", 50)
     monkeypatch.setattr(planning, "MAX_KEYS", 7)

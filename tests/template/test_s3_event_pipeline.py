@@ -402,6 +402,13 @@ def test_workers_follow_from_the_calls_at_once(calls: int, workers: int, calls_p
     assert definition_of(site.template)["States"]["Replay"]["MaxConcurrency"] == workers
 
 
+@pytest.mark.parametrize(("size", "calls", "workers"), [(5, 20, 5), (10, 10, 10), (25, 4, 25), (100, 1, 100)])
+def test_a_worker_makes_no_more_calls_than_it_has_batches(size: int, calls: int, workers: int) -> None:
+    settings = Site(notification=lambda it: queue(it, batch_size=size), max_concurrency=100).settings
+
+    assert (settings.calls_per_worker, settings.workers) == (calls, workers)
+
+
 def test_a_token_of_calls_is_a_worker_for_each() -> None:
     site = Site(max_concurrency=lambda it: it.number())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -17,11 +18,11 @@ from object_replay.events.gate import Gate
 from object_replay.events.notifications import ObjectEvent, client_context, encoded
 from object_replay.faults import (
     FunctionFailed,
+    ObjectFailure,
     OutOfReservation,
     ReplayStopped,
     ResultUnknown,
     Throttled,
-    Unreadable,
 )
 from object_replay.notes import replayed
 from object_replay.patience import MARGIN_SECONDS
@@ -56,6 +57,19 @@ class EventWorker(Worker):
         self._function = run.settings.function
         self._gate = Gate(run.settings.calls_per_worker)
         self._began = call.now()
+
+    def replay(self, item: WorkItem) -> WorkItem:
+        """See `Worker.replay`.
+
+        Raises:
+            ResultUnknown: The function was called, and that cannot be noted: to repeat the work item would call it again.
+        """
+        try:
+            return super().replay(item)
+        except Throttled as error:
+            if not self._progress.tallies and self._progress.tried == item.tried:
+                raise
+            raise ResultUnknown(str(error)) from error
 
     def give_up(self, item: WorkItem, *, reason: str) -> None:
         """See `Worker.give_up`. What a call has noted before it came to its end is known."""
@@ -109,27 +123,33 @@ class EventWorker(Worker):
             self._record({each.key: Tally.of_failed(each.key, reason) for each in objects})
             return
         self._record({each.key: Tally(objects=1) for each in objects if each.key not in failures})
-        for each in objects:
-            if 1 < len(objects) == len(failures):
-                # Which of them is the bad one, only calls with one object each tell.
-                self._try([each.key], each)
-            elif each.key in failures:
-                self._failed(each, failures[each.key])
+        failed, tried = [each for each in objects if each.key in failures], self._progress.tried
+        # Where all of a batch failed, only calls with one object each tell which is the bad one: that was no try.
+        counts = not 1 < len(objects) == len(failed)
+        # Before any is called again: another worker must know of all of them.
+        tried |= {each.key: tried.get(each.key, 0) + counts for each in failed}
+        for each in failed:
+            self._failed(each, failures[each.key])
 
     def _failed(self, found: StoredObject, reason: str) -> None:
-        tried = self._progress.tried[found.key] = self._progress.tried.get(found.key, 0) + 1
+        tried = self._progress.tried[found.key]
         if tried <= self._function.retries:
-            self._patience.pause()
+            if tried:
+                self._patience.pause()
             self._try([found.key], found)
-        elif self._ready(found.key, found):  # it may have failed for the lack of what it reads
-            self._record({found.key: Tally.of_failed(found.key, reason)})
+            return
+        # Where S3 does not tell, it has failed: another worker would call the function once more.
+        with suppress(Throttled):
+            if not self._ready(found.key, found):
+                return  # it failed for the lack of what it reads
+        self._record({found.key: Tally.of_failed(found.key, reason)})
 
     def _ready(self, key: str, before: StoredObject | None) -> StoredObject | None:
         """The object as it is now; None where the function need not be called, which is recorded."""
         bucket = self._run.settings.source.bucket
         try:
             found = self._patience.persistently(lambda: self._storage.current(bucket, key))
-        except Unreadable as error:
+        except ObjectFailure as error:
             self._record({key: Tally.of_failed(key, str(error))})
             return None
         if found is None:
@@ -191,10 +211,7 @@ class EventWorker(Worker):
 
     @property
     def _is_refused(self) -> bool:
-        """Whether the function has taken no call since the run began."""
-        started = datetime.fromisoformat(self._run.started)
-        return (
-            not self._gate.has_opened
-            and self._began < started + REFUSED_FOR
-            and self._now() >= started + REFUSED_FOR
-        )
+        """Whether the function has taken no call since the run was planned."""
+        # Planning alone may take minutes.
+        limit = datetime.fromisoformat(self._run.planned or self._run.started) + REFUSED_FOR
+        return not self._gate.has_opened and self._began < limit <= self._now()
