@@ -53,6 +53,7 @@ def test_a_report_that_names_what_was_not_sent_fails_the_batch(failures: str, to
     ("answer", "told"),
     [
         (b"{", "your function's answer is not valid JSON"),
+        (b"[" * 100_000, "your function's answer is not valid JSON"),
         (b'{"batchItemFailures": "a"}', "'batchItemFailures' in your function's answer must be a list"),
     ],
 )

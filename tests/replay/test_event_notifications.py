@@ -262,6 +262,26 @@ def test_a_sequencer_is_between_the_upload_and_later_writes_and_grows_per_run(or
     assert first == sequencer(run("run-1", "2026-02-01T00:00:00.000Z"))
 
 
+def test_a_sequencer_of_an_upload_in_parts_is_above_the_one_of_its_last_part() -> None:
+    """S3 says of such an object when its upload began, and sends the event when it is complete."""
+    begun, started = replace(SMALL, etag="abc-2"), datetime(2026, 2, 1, tzinfo=UTC)
+    complete, later = (f"{int(started.timestamp()) + seconds:08X}" for seconds in (-2, 1))
+
+    found = sequencer(run(started=started.isoformat()), begun)
+
+    assert f"00{complete}FFFFFFFF" < found < f"00{later}00000001"
+    assert found < sequencer(run(started="2026-02-01T00:00:02.000Z"), begun)
+
+
+def test_a_topic_has_no_subject_for_what_event_bridge_publishes() -> None:
+    topic = replace(SNS, carrying=EVENT_BRIDGE)
+
+    queued = record(notification=Notification(Form.SQS, arn=QUEUE, carrying=topic))
+
+    assert record(notification=topic)["Sns"]["Subject"] is None
+    assert "Subject" not in json.loads(queued["body"])
+
+
 @pytest.mark.parametrize("started", ["2025-01-01T00:00:00Z", "2099-01-01T00:00:00Z"])
 def test_a_sequencer_stays_in_its_second_whatever_the_clock_says(started: str) -> None:
     second = int(MODIFIED.timestamp())

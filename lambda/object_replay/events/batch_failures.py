@@ -26,7 +26,7 @@ def failed_messages(answer: bytes, sent: Collection[str]) -> set[str]:
     """
     try:
         value = json.loads(answer or b"null")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BatchFailed("your function's answer is not valid JSON") from None
     failures = value.get("batchItemFailures") if isinstance(value, dict) else None
     if failures is None:

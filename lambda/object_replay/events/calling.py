@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -31,8 +32,9 @@ from object_replay.storage import Availability, Storage, StoredObject
 from object_replay.tally import Tally
 from object_replay.worker import Abandoned, Call, OutOfTime, Worker
 
-REFUSED_FOR = timedelta(seconds=45)
-"""After so long without a single call a run ends: the function's reserved concurrency is 0, or in use."""
+REFUSED_FOR = timedelta(seconds=30)
+"""After so long without a single call a run ends: the function's reserved concurrency is 0, or in use. With the longest
+pause between two tries that is within a minute."""
 
 
 class Invoke(Protocol):
@@ -164,8 +166,8 @@ class EventWorker(Worker):
 
     def _is_later(self, found: StoredObject, before: StoredObject | None) -> bool:
         """Whether the object was written after the run began: S3 has told the function of that itself."""
-        # Its time has whole seconds, and equal bytes have equal ETags.
-        if before and (found.last_modified, found.version) != (before.last_modified, before.version):
+        # Its time has whole seconds, equal bytes have equal ETags, and not every bucket has versions.
+        if before and replace(before, availability=found.availability) != found:
             return True
         return found.last_modified > datetime.fromisoformat(self._run.started)
 

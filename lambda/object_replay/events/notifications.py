@@ -93,9 +93,14 @@ class ObjectEvent:
         S3's own are 18 hexadecimal digits: `00`, the second, and what tells events of one second apart. Ours are among
         the last 1/32 of the second in which the object was written.
         """
-        age = datetime.fromisoformat(self.run.started) - _EPOCH
+        started = datetime.fromisoformat(self.run.started)
+        age = started - _EPOCH
         order = min(max(_FIRST + int(age.total_seconds()) // _UNIT, _FIRST), _LAST)
-        return f"00{int(self.object.last_modified.timestamp()):08X}{order:08X}"
+        second = int(self.object.last_modified.timestamp())
+        if self._is_multipart:
+            # It was last modified when the upload began: when it was complete, and the event sent, S3 does not say.
+            second = max(second, int(started.timestamp()) - 1)
+        return f"00{second:08X}{order:08X}"
 
     @property
     def _event_bridge(self) -> dict[str, Any]:
@@ -165,17 +170,19 @@ class ObjectEvent:
             "EventSource": "aws:sns",
             "EventVersion": "1.0",
             "EventSubscriptionArn": f"{topic.arn}:{self.message_id}",
-            "Sns": {**self._topic_message(topic, url="Url"), "MessageAttributes": {}},
+            "Sns": {"Subject": None, **self._topic_message(topic, url="Url"), "MessageAttributes": {}},
         }
 
     def _topic_message(self, topic: Notification, *, url: str) -> dict[str, Any]:
         """What a topic makes of the event. Functions and queues are given two of the names in different letters."""
         service = f"https://sns.{self._region}.amazonaws.com"
+        # EventBridge publishes without a subject.
+        by_s3 = not topic.carrying or topic.carrying.form is Form.S3
         return {
             "Type": "Notification",
             "MessageId": self.message_id,
             "TopicArn": topic.arn,
-            "Subject": "Amazon S3 Notification",
+            **({"Subject": "Amazon S3 Notification"} if by_s3 else {}),
             "Message": self._carried(topic),
             "Timestamp": self._milliseconds,
             "SignatureVersion": "1",
