@@ -131,6 +131,8 @@ def _named(settings: Settings, keys: Sequence[str], storage: Storage, result: Pl
     # A path given twice is one object: its result would be written twice at the same time.
     keys = list(dict.fromkeys(keys))
     for key in keys:
+        if key != key.encode(errors="replace").decode():  # half of a surrogate pair is in no key
+            raise ReplayStopped(f"'{key}' is no key of an object: S3's keys are UTF-8")
         if not key.startswith(source.root):
             raise ReplayStopped(f"'{key}' is not in the archive: its objects begin with '{source.root}'")
         if not settings.publishes and not key.endswith(source.suffix):
@@ -174,11 +176,10 @@ def keys_in(storage: Storage, bucket: str, key: str) -> list[str]:
 def _key_in(line: bytes, where: str) -> str:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     key = value.get("key") if isinstance(value, dict) else value
-    # Half of a surrogate pair is in no key.
-    if not isinstance(key, str) or not key or key != key.encode(errors="replace").decode():
+    if not isinstance(key, str) or not key:
         raise ReplayStopped(
             f'{where} must be {{"key": "..."}} or a key in quotes, got {line[:200].decode(errors="replace")}'
         )

@@ -359,7 +359,7 @@ def test_a_function_whose_reserved_concurrency_takes_no_call_ends_the_run_soon(u
 
     assert f"cannot invoke {FUNCTION}: TooManyRequestsException" in failure["Cause"]
     assert (
-        "your function took no call for 30 s: its reserved concurrency is 0, or all of it is in use"
+        "your function has taken no call since the run was planned: its reserved concurrency is 0, or all of it is in use"
         in failure["Cause"]
     )
     assert 30 <= sum(uploads.clock.slept) < 60
@@ -371,6 +371,17 @@ def test_a_long_planning_does_not_hide_that_the_function_takes_no_call(uploads: 
     uploads.function.faults += [throttled("ReservedFunctionConcurrentInvocationLimitExceeded")] * 1000
 
     assert "your function took no call for 30 s" in uploads.replay()["Cause"]
+
+
+def test_beside_other_workers_a_call_of_theirs_may_hold_the_reservation(uploads: Pipeline) -> None:
+    uploads.settings["Workers"] = 2
+    uploads.settings["Function"]["Timeout"] = 300
+    put(uploads, "a", "b")
+    uploads.clock.moment = datetime.fromisoformat(uploads.started)
+    uploads.function.faults += [throttled("ReservedFunctionConcurrentInvocationLimitExceeded")] * 7
+
+    assert counts(uploads.replay()) == {"objects": 2, "objectsDone": 2}
+    assert 30 < sum(uploads.clock.slept) < 300
 
 
 def test_a_function_that_has_run_before_is_waited_for(uploads: Pipeline) -> None:
@@ -655,8 +666,8 @@ def test_a_file_names_the_objects(uploads: Pipeline, content: bytes) -> None:
             b"a,b",
             'line 1 of s3://BUCKET/keys must be {"key": "..."} or a key in quotes, got a,b',
         ),
-        ("s3://BUCKET/keys", b'"\\ud800"', 'line 1 of s3://BUCKET/keys must be {"key": "..."}'),
         ("s3://BUCKET/keys", b'"a"\n{"Key": "b"}', 'line 2 of s3://BUCKET/keys must be {"key": "..."}'),
+        ("s3://BUCKET/keys", b"[" * 100_000, 'line 1 of s3://BUCKET/keys must be {"key": "..."}'),
         ("s3://BUCKET/other", b"", "the file of keys s3://BUCKET/other cannot be read: NoSuchKey"),
         ("BUCKET/keys", b"", "'KeysFrom' must be s3://<bucket>/<key>, got \"BUCKET/keys\""),
         ("s3://BUCKET", b"", "'KeysFrom' must be s3://<bucket>/<key>, got \"s3://BUCKET\""),
@@ -681,6 +692,20 @@ def test_an_object_that_is_named_must_have_the_suffix(uploads: Pipeline) -> None
 
     assert failure["Cause"] == "'a.txt' is not in the archive: its objects end with '.csv'"
     assert uploads.function.events == []
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_a_key_that_is_no_text_is_refused(uploads: Pipeline, file: bool) -> None:
+    uploads.s3.buckets[DESTINATION]["keys"] = Stored(b'{"key": "a\\ud83d"}', {})
+
+    failure = uploads.replay(
+        **({"KeysFrom": f"s3://{DESTINATION}/keys"} if file else {"S3Paths": ["a\ud83d"]})
+    )
+
+    assert failure == {
+        "Error": "SelectionFailed",
+        "Cause": "'a?' is no key of an object: S3's keys are UTF-8",
+    }
 
 
 def test_an_object_that_is_named_and_not_there_is_gone(uploads: Pipeline) -> None:

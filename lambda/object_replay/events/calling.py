@@ -198,8 +198,8 @@ class EventWorker(Worker):
         except OutOfReservation as error:
             if self._is_refused:
                 raise ReplayStopped(
-                    f"your function took no call for {REFUSED_FOR.total_seconds():.0f} s: its reserved concurrency is "
-                    f"0, or all of it is in use; raise the reservation ({error})"
+                    "your function has taken no call since the run was planned: its reserved concurrency is 0, or all of "
+                    f"it is in use; raise the reservation ({error})"
                 ) from error
             raise
 
@@ -214,6 +214,8 @@ class EventWorker(Worker):
     @property
     def _is_refused(self) -> bool:
         """Whether the function has taken no call since the run was planned."""
-        # Planning alone may take minutes.
-        limit = datetime.fromisoformat(self._run.planned or self._run.started) + REFUSED_FOR
+        # Planning alone may take minutes. A call of another worker may hold the reservation for as long as it may take.
+        others = self._run.settings.workers > 1
+        wait = max(REFUSED_FOR, timedelta(seconds=self._function.timeout if others else 0))
+        limit = datetime.fromisoformat(self._run.planned or self._run.started) + wait
         return not self._gate.has_opened and self._began < limit <= self._now()
