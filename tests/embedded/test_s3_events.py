@@ -32,7 +32,7 @@ from pipeline_reprocessing import (
     S3EventPipeline,
 )
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.more_deploys]
 
 NAME = "s3-events"
 ODD = ("a b+c%20d.jpg", "(1)=2.jpg", "日本 é.jpg")
@@ -347,7 +347,6 @@ def test_an_object_that_the_function_has_moved_is_gone_and_not_failed(deployed: 
     assert len(deployed.keys("done/")) == 5
 
 
-@pytest.mark.more_deploys  # it takes a minute
 def test_one_of_1200_fails_and_is_all_that_is_run_again(deployed: Deployed) -> None:
     deployed.put_all([f"n/{number:04}.csv" for number in range(1, 1201)])
 
@@ -366,7 +365,6 @@ def test_one_of_1200_fails_and_is_all_that_is_run_again(deployed: Deployed) -> N
     assert "1 of 1 objects failed" in again["cause"]
 
 
-@pytest.mark.more_deploys  # it takes a minute
 def test_a_run_keeps_to_the_function_s_reserved_concurrency(deployed: Deployed) -> None:
     deployed.put_all([f"busy/{number}" for number in range(60)])
     refused = deployed.start("Reserved")

@@ -102,15 +102,13 @@ class Site:
         bucket: IBucket | None = None,
         **arguments: Any,
     ) -> S3EventPipeline:
-        made = S3EventPipeline(
+        return S3EventPipeline(
             self.stack,
             "Pipeline",
             source=Archive.objects(bucket or self.uploads, prefix=prefix, suffix=suffix),
             function=function,
             **{"max_concurrency": 1, **arguments},
         )
-        PipelineReprocessing(self.stack, "Backfill", pipeline=made, messages=MessageSelection.all())
-        return made
 
     @property
     def errors(self) -> list[str]:
