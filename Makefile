@@ -52,7 +52,7 @@ demo-iot-analytics: setup ## The same story on AWS IoT Analytics
 ##@ Checks
 .PHONY: test test-deploys lint format soak mutants bench
 test: setup lint ## All checks and all tests, but for a few deploys
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not more_deploys' $(PYTEST)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not more_deploys' $(PYTEST)
 
 test-deploys: setup ## The deploys that `make test` leaves out
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist load -m more_deploys $(PYTEST)
