@@ -52,6 +52,16 @@ def check_type(argument: str, value: object, kind: type, example: str) -> None:
         )
 
 
+def check_function(function: object) -> None:
+    """Checks that it is a function, a version or an alias.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not hasattr(function, "function_arn"):
+        raise Failure(f"'function' must be a Lambda function, got {shown(function)}")
+
+
 def check_number(argument: str, value: float, least: float, most: float, *, whole: bool = True) -> None:
     """Raises unless the number is within the bounds, or a token."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -14,7 +14,7 @@ from constructs import Construct
 from object_replay.settings import MAX_CALLS, MAX_KEYS, Contract, Form, Framing, Layout
 from pipeline_reprocessing.acknowledged import acknowledge_finding
 from pipeline_reprocessing.archive import Archive
-from pipeline_reprocessing.arguments import check_number, check_type, shown
+from pipeline_reprocessing.arguments import check_function, check_number, check_type
 from pipeline_reprocessing.concurrency import MAX_CONCURRENCY, Concurrency, ReservationCheck
 from pipeline_reprocessing.limits import ReplayLimits, limits_setting
 from pipeline_reprocessing.notification import Notification
@@ -130,8 +130,7 @@ class S3EventPipeline(ObjectPipeline):
         super().__init__(scope, id)
         notification = Notification.s3() if notification is None else notification
         _check_source(source)
-        if not hasattr(function, "function_arn"):
-            raise Failure(f"'function' must be a Lambda function, got {shown(function)}")
+        check_function(function)
         check_type("notification", notification, Notification, "Notification.s3()")
         if notification.form is Form.SNS_RAW:
             raise Failure(

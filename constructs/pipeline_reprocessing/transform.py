@@ -10,7 +10,7 @@ from aws_cdk import Size, Stack
 from aws_cdk.aws_lambda import IFunction
 
 from object_replay.settings import Contract, ResultFraming
-from pipeline_reprocessing.arguments import check_number, one_of, shown
+from pipeline_reprocessing.arguments import check_function, check_number, one_of, shown
 from pipeline_reprocessing.limits import whole_bytes
 from pipeline_reprocessing_handler.validation import Failure
 
@@ -72,7 +72,7 @@ class Transform:
 
         Source: API `LambdaActivity`.
         """
-        _check_function(function)
+        check_function(function)
         check_number("batch_size", batch_size, 1, MAX_ACTIVITY_BATCH)
         return cls(function, Contract.LAMBDA_ACTIVITY, batch_size)
 
@@ -113,7 +113,7 @@ class Transform:
 
         Source: Firehose's developer guide, "Transform source data"; API `ProcessorParameter`.
         """
-        _check_function(function)
+        check_function(function)
         check_number("batch_size", batch_size, 1, MAX_FIREHOSE_BATCH)
         if delivery_stream is not None and not hasattr(delivery_stream, "delivery_stream_arn"):
             raise Failure(
@@ -162,8 +162,3 @@ class Transform:
         return Stack.of(self.function).format_arn(
             service="firehose", resource="deliverystream", resource_name=NO_SUCH_STREAM
         )
-
-
-def _check_function(function: IFunction) -> None:
-    if not hasattr(function, "function_arn"):
-        raise Failure(f"'function' must be a Lambda function, got {shown(function)}")
